@@ -1,0 +1,1 @@
+"""Configuration, read by Hydra as `pkg://mien.conf`."""
