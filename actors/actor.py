@@ -85,9 +85,7 @@ class Actor(ABC):
             "version": self.version,
             "model": self.model,
             "revision": self.revision,
-            **{
-                f.name: getattr(self, f.name) for f in fields(self) if "machine" not in f.metadata
-            },
+            **{f.name: getattr(self, f.name) for f in fields(self) if "machine" not in f.metadata},
         }
 
 

@@ -45,8 +45,8 @@ def regroup(items: pa.Array, counts: pa.Array) -> pa.Array:
     total = pc.sum(counts).as_py() or 0
     if total != len(items):
         raise ValueError(f"`counts` must add up to the {len(items)} items, but make {total}.")
-    sizes = pc.fill_null(counts, 0)
-    offsets = pa.concat_arrays([pa.array([0], pa.int32()), pc.cumulative_sum(sizes).cast(pa.int32())])
+    ends = pc.cumulative_sum(pc.fill_null(counts, 0)).cast(pa.int32())
+    offsets = pa.concat_arrays([pa.array([0], pa.int32()), ends])
     return pa.ListArray.from_arrays(
         offsets, items, mask=pc.is_null(counts) if counts.null_count else None
     )

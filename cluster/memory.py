@@ -1,0 +1,53 @@
+"""Reading memory: the only code that does."""
+
+import threading
+from types import TracebackType
+
+import psutil
+
+
+def tree_gb(root: psutil.Process) -> float:
+    """Memory of a process and all that it started, in GB (10^9), shared pages counted once.
+
+    Proportional set size where the system tells it (Linux), else resident size.
+    """
+    total = 0
+    for process in [root, *root.children(recursive=True)]:
+        try:
+            info = process.memory_full_info()
+            total += getattr(info, "pss", 0) or info.rss
+        except psutil.Error:  # gone, or not ours to read
+            continue
+    return total / 1e9
+
+
+class PeakMemory:
+    """Watches the memory of this process and its children, for as long as the block runs.
+
+    Attributes:
+        peak_gb: The highest reading so far; 0 before the first.
+    """
+
+    def __init__(self, every_s: float = 1.0) -> None:
+        self.peak_gb = 0.0
+        self._every_s = every_s
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def _watch(self) -> None:
+        me = psutil.Process()
+        while not self._stop.wait(self._every_s):
+            self.peak_gb = max(self.peak_gb, tree_gb(me))
+
+    def __enter__(self) -> "PeakMemory":
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        self._thread.join()

@@ -1,0 +1,446 @@
+"""Running a phase: a manifest of rows through a chain of actors into one table."""
+
+import hashlib
+import json
+import logging
+import math
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import ray
+from ray.data import ActorPoolStrategy
+from ray.exceptions import RayTaskError, WorkerCrashedError
+
+from ..datasets import schema
+from ..datasets.table import Table, table_schema
+from .host import Host, SetupError, Stage, begin, set_up
+
+log = logging.getLogger(__name__)
+_GIB = 2**30
+
+
+class UnschedulableError(RuntimeError):
+    """The pools of a phase do not fit the machine; Ray would wait for ever."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """A chain of actors whose answers stand in one table.
+
+    Attributes:
+        name: Of the table.
+        stages: The chain, in order.
+        upstream: Hashes of the phases whose tables the manifest is made from.
+        keeps: Columns of the manifest that stand in the table, beside the key.
+    """
+
+    name: str
+    stages: tuple[Stage, ...]
+    upstream: tuple[str, ...] = ()
+    keeps: pa.Schema = field(default_factory=lambda: pa.schema([]))
+
+    @property
+    def hash(self) -> str:
+        """Names what changes the content: actors, models, schema, and all that came before."""
+        content = {
+            "schema": schema.VERSION,
+            "stages": [{"role": s.role, **s.actor.identity()} for s in self.stages],
+            "upstream": self.upstream,
+        }
+        text = json.dumps(content, sort_keys=True, default=repr)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def table(self, run: Path) -> Table:
+        """The phase's table in a run's folder."""
+        columns: dict[str, pa.Field] = {f.name: f for f in self.keeps}
+        for stage in self.stages:
+            columns.update({f.name: f for f in stage.actor.adds})
+        return Table(
+            run / "tables" / f"{self.name}-{self.hash}", table_schema(pa.schema(columns.values()))
+        )
+
+    def check(self, manifest: pa.Schema) -> None:
+        """Refuse a chain in which an actor lacks a column.
+
+        Raises:
+            ValueError: Names the actor and the column.
+        """
+        known = set(manifest.names)
+        for stage in self.stages:
+            absent = sorted(set(stage.actor.reads) - known)
+            if absent:
+                raise ValueError(
+                    f"actor '{stage.role}' reads the column {absent[0]!r}, which no step of the "
+                    f"phase '{self.name}' before it gives (known: {sorted(known)})."
+                )
+            known.update(stage.actor.adds.names)
+
+
+@dataclass(kw_only=True)
+class Report:
+    """What a phase did.
+
+    Attributes:
+        rows: In the manifest.
+        skipped: Stood in the table already.
+        ok: Done in this run.
+        failed: Failed in this run.
+        reasons: Failed rows by stage and kind of error.
+        media_s: Length of the rows done in this run, seconds.
+        wall_s: Duration of the phase.
+        stages: Worker seconds by stage.
+        workers: Processes that worked.
+    """
+
+    name: str
+    rows: int = 0
+    skipped: int = 0
+    ok: int = 0
+    failed: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    media_s: float = 0.0
+    wall_s: float = 0.0
+    first_row_s: float | None = None
+    stages: Counter[str] = field(default_factory=Counter)
+    workers: int = 0
+
+    @property
+    def todo(self) -> int:
+        """Rows that this run has to do."""
+        return self.rows - self.skipped
+
+    def count(self, rows: pa.Table) -> None:
+        """Add finished rows."""
+        failed = rows.filter(pc.equal(rows["status"], "failed"))
+        self.failed += len(failed)
+        self.ok += len(rows) - len(failed)
+        for stage, kind in zip(
+            failed["error_stage"].to_pylist(), failed["error_type"].to_pylist(), strict=True
+        ):
+            self.reasons[f"{stage}: {kind}"] += 1
+        spans = pc.subtract(rows["stop_s"], rows["start_s"])
+        self.media_s += pc.sum(spans).as_py() or 0.0
+        for timings in rows["timings"].to_pylist():
+            for timing in timings or []:
+                self.stages[timing["stage"]] += timing["seconds"]
+
+    def summary(self) -> dict[str, Any]:
+        """The report as JSON values, for `run.json`."""
+        rtf = self.media_s / self.wall_s if self.wall_s and self.media_s else None
+        busy = sum(self.stages.values())
+        return {
+            "name": self.name,
+            "rows": self.rows,
+            "skipped": self.skipped,
+            "ok": self.ok,
+            "failed": self.failed,
+            "reasons": dict(self.reasons),
+            "media_s": round(self.media_s, 3),
+            "wall_s": round(self.wall_s, 3),
+            "first_row_s": self.first_row_s and round(self.first_row_s, 3),
+            "rtf": rtf and round(rtf, 3),
+            "workers": self.workers,
+            "busy_share": round(busy / (self.wall_s * self.workers), 3) if self.workers else None,
+            "stages": [{"stage": k, "seconds": round(v, 3)} for k, v in self.stages.items()],
+        }
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Neighbouring stages that share worker processes, and how many of those there are."""
+
+    stages: tuple[Stage, ...]
+    size: int
+
+    @property
+    def cpus(self) -> float:
+        """Cores of one worker."""
+        return max(s.actor.cpus for s in self.stages)
+
+    @property
+    def gpus(self) -> float:
+        """Devices of one worker."""
+        return max(s.actor.gpus for s in self.stages)
+
+    @property
+    def memory_gb(self) -> float:
+        """Memory of one worker."""
+        return sum(s.actor.memory_gb for s in self.stages)
+
+
+def pools(
+    stages: Sequence[Stage], blocks: int, resources: Mapping[str, float], spare: int
+) -> list[Pool]:
+    """Choose fixed pool sizes that can be scheduled.
+
+    Neighbours that need no device share workers, so that nothing is copied between them. Each
+    pool gets what fills the machine, but never more workers than blocks.
+
+    Args:
+        stages: The chain.
+        blocks: Into how many blocks the rows are cut.
+        resources: What Ray has, as `ray.cluster_resources()`.
+        spare: CPUs to leave free.
+
+    Raises:
+        UnschedulableError: Not even one worker for each pool fits.
+    """
+    chain = [tuple(group) for _, group in groupby(stages, key=lambda s: s.actor.gpus)]
+    ones = [Pool(group, 1) for group in chain]
+    have = {
+        "CPU": resources.get("CPU", 0.0) - spare,
+        "GPU": resources.get("GPU", 0.0),
+        "memory (GB)": resources.get("memory", math.inf) / _GIB,
+    }
+    need = {
+        "CPU": sum(p.cpus for p in ones),
+        "GPU": sum(p.gpus for p in ones),
+        "memory (GB)": sum(p.memory_gb for p in ones),
+    }
+    for name, amount in need.items():
+        if amount > have[name]:
+            table = "; ".join(
+                f"{'+'.join(s.role for s in p.stages)}: {p.cpus:g} CPU, {p.gpus:g} GPU, "
+                f"{p.memory_gb:g} GB"
+                for p in ones
+            )
+            raise UnschedulableError(
+                f"one worker for each pool needs {amount:g} {name}, but the cluster has "
+                f"{have[name]:g} for them ({table}). Lower what the actors hold, or use a larger "
+                "machine (`cluster=`)."
+            )
+    sizes = [1] * len(ones)
+    while True:
+        grown = False
+        for i, pool in enumerate(ones):
+            fits = (
+                sizes[i] < blocks
+                and sum(p.cpus * n for p, n in zip(ones, sizes, strict=True)) + pool.cpus
+                <= have["CPU"]
+                and sum(p.gpus * n for p, n in zip(ones, sizes, strict=True)) + pool.gpus
+                <= have["GPU"]
+                and sum(p.memory_gb * n for p, n in zip(ones, sizes, strict=True)) + pool.memory_gb
+                <= have["memory (GB)"]
+            )
+            if fits:
+                sizes[i] += 1
+                grown = True
+        if not grown:
+            return [Pool(p.stages, n) for p, n in zip(ones, sizes, strict=True)]
+
+
+def try_once(chains: Sequence[Sequence[Stage]]) -> list[Any]:
+    """Set up each chain in a process of its own, outside any pool.
+
+    Ray Data starts an actor that fails to import or to set up again and again, for ever; so every
+    chain is tried before the run.
+
+    Returns:
+        References for `await_trials`; the trials run meanwhile.
+    """
+    trial = ray.remote(num_cpus=1, max_retries=0)(_trial)
+    return [trial.remote(cloudpickle.dumps(list(chain))) for chain in chains]
+
+
+def _trial(chain: bytes) -> str | None:
+    try:
+        for stage in set_up(chain):
+            stage.actor.close()
+    except SetupError as error:
+        return str(error)
+    return None
+
+
+def await_trials(trials: Sequence[Any]) -> None:
+    """Wait for `try_once`.
+
+    Raises:
+        SetupError: An actor cannot be set up, or its process died of it.
+    """
+    for trial in trials:
+        try:
+            problem = ray.get(trial)
+        except WorkerCrashedError as error:
+            raise SetupError("setting up an actor kills its process.") from error
+        if problem:
+            raise SetupError(problem)
+
+
+@dataclass(kw_only=True)
+class Sink:
+    """Collects finished rows on the driver and writes them, few files and often.
+
+    There is one writer, and it dies with the driver: a row is written once or not at all.
+
+    Attributes:
+        table: Where to.
+        every_s: A file is written at least this often, so that little is lost with the driver.
+        every_mb: A file is written when this much has come together.
+    """
+
+    table: Table
+    every_s: float = 10.0
+    every_mb: float = 64.0
+    _held: list[pa.Table] = field(default_factory=list)
+    _since: float = field(default_factory=time.monotonic)
+
+    def add(self, rows: pa.Table) -> None:
+        """Take finished rows."""
+        self._held.append(rows.select(self.table.schema.names).cast(self.table.schema))
+        size = sum(t.nbytes for t in self._held)
+        if size > self.every_mb * 2**20 or time.monotonic() - self._since > self.every_s:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is held."""
+        if self._held:
+            self.table.write(pa.concat_tables(self._held))
+        self._held, self._since = [], time.monotonic()
+
+
+def outstanding(
+    table: Table, manifest: pa.Table, *, retry: bool = False, stale: Collection[str] = ()
+) -> tuple[pa.Table, list[int]]:
+    """The manifest rows that have yet to be done, and the attempt each is at.
+
+    Args:
+        table: What stands already.
+        manifest: All rows of the phase.
+        retry: Whether rows that failed are to be tried again.
+        stale: Ids of rows that are to be done again although they stand.
+    """
+    known = table.outcomes()
+    again = pc.is_in(known["id"], pa.array(list(stale), pa.string()))
+    if retry:
+        again = pc.or_(again, pc.equal(known["status"], "failed"))
+    settled = known.filter(pc.invert(again))
+    todo = manifest.filter(pc.invert(pc.is_in(manifest["id"], settled["id"].combine_chunks())))
+    attempts = dict(zip(known["id"].to_pylist(), known["attempt"].to_pylist(), strict=True))
+    return todo, [attempts.get(i, 0) + 1 for i in todo["id"].to_pylist()]
+
+
+def run(
+    phase: Phase,
+    manifest: pa.Table,
+    run_dir: Path,
+    *,
+    spare_cpus: int = 2,
+    retry: bool = False,
+    stale: Collection[str] = (),
+    progress: Callable[[Report], None] = lambda report: None,
+) -> Report:
+    """Run a phase as one Ray Data execution over a Parquet manifest.
+
+    Rows that stand in the table already are not read again. When it returns, each row of the
+    manifest stands in the table exactly once.
+
+    Args:
+        phase: What to run; its chain has been tried once (`try_once`).
+        manifest: `schema.KEY` and what the chain reads.
+        run_dir: The run's folder.
+        spare_cpus: CPUs to leave to Ray Data's own tasks.
+        retry: Also make another attempt at rows that failed.
+        stale: Ids of rows to do again although they stand.
+        progress: Called after each block of finished rows.
+
+    Raises:
+        UnschedulableError: The pools do not fit the machine.
+        SetupError: An actor could not be set up on a worker.
+    """
+    phase.check(manifest.schema)
+    table = phase.table(run_dir)
+    todo, attempts = outstanding(table, manifest, retry=retry, stale=stale)
+    report = Report(name=phase.name, rows=len(manifest), skipped=len(manifest) - len(todo))
+    progress(report)
+    if not len(todo):
+        return report
+    began = time.perf_counter()
+    sink = Sink(table=table)
+    source = run_dir / "manifests" / f"{phase.name}.parquet"
+    source.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(begin(todo, phase.hash, attempts), source)
+    block_rows = _block_rows(phase, len(todo), ray.cluster_resources()["CPU"] - spare_cpus)
+    blocks = math.ceil(len(todo) / block_rows)
+    plan = pools(phase.stages, blocks, ray.cluster_resources(), spare_cpus)
+    report.workers = sum(pool.size for pool in plan)
+    scratch = run_dir / "scratch" / phase.name
+    _empty(scratch)
+    try:
+        for batch in _dataset(plan, source, scratch, block_rows).iter_batches(
+            batch_size=None, batch_format="pyarrow", prefetch_batches=1
+        ):
+            rows: pa.Table = batch
+            sink.add(rows)
+            report.first_row_s = report.first_row_s or time.perf_counter() - began
+            report.count(rows)
+            report.wall_s = time.perf_counter() - began
+            progress(report)
+    except RayTaskError as error:
+        broken = re.search(r"SetupError: (.*)", str(error))
+        if broken:
+            raise SetupError(broken[1]) from error
+        raise
+    finally:
+        sink.flush()
+    _empty(scratch)
+    report.wall_s = time.perf_counter() - began
+    _verify(table, manifest)
+    return report
+
+
+def _block_rows(phase: Phase, rows: int, cores: float) -> int:
+    """Rows per block: a batch of the first actors, or less where workers would stay idle."""
+    share = math.ceil(rows / max(1, int(cores)))
+    return max(1, min(share, max(s.actor.batch_size for s in phase.stages)))
+
+
+def _dataset(
+    plan: Sequence[Pool], source: Path, scratch: Path, block_rows: int
+) -> ray.data.Dataset:
+    dataset = ray.data.read_parquet(str(source)).repartition(target_num_rows_per_block=block_rows)
+    for i, pool in enumerate(plan):
+        dataset = dataset.map_batches(
+            Host,
+            fn_constructor_kwargs={
+                "chain": cloudpickle.dumps(list(pool.stages)),
+                "scratch": str(scratch / str(i)),
+            },
+            batch_size=min(block_rows, max(s.actor.batch_size for s in pool.stages)),
+            batch_format="pyarrow",
+            zero_copy_batch=True,
+            compute=ActorPoolStrategy(size=pool.size),
+            num_cpus=pool.cpus,
+            num_gpus=pool.gpus,
+            memory=int(pool.memory_gb * _GIB),
+        )
+    return dataset
+
+
+def _empty(folder: Path) -> None:
+    for path in sorted(folder.rglob("*"), reverse=True):
+        path.unlink() if path.is_file() else path.rmdir()
+
+
+def _verify(table: Table, manifest: pa.Table) -> None:
+    """Assert the promise: each row of the manifest stands in the table, once.
+
+    Raises:
+        RuntimeError: Rows are missing; names one.
+    """
+    stands = table.outcomes()["id"].combine_chunks()
+    absent = manifest.filter(pc.invert(pc.is_in(manifest["id"], stands)))
+    if len(absent):
+        raise RuntimeError(
+            f"{len(absent)} rows of the phase did not reach the table (first: "
+            f"{absent['id'][0].as_py()!r}, {absent['uri'][0].as_py()!r}). Run it again to resume."
+        )

@@ -1,0 +1,108 @@
+"""A Ray session of our own: its temporary folder, its bounded object store, its clean end."""
+
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")  # read when Ray is imported
+os.environ.setdefault("RAY_DEDUP_LOGS", "1")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+import ray
+from ray.data import DataContext
+
+_GIB = 2**30
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+_ONE_THREAD = dict.fromkeys(_THREADS, "1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """The machine, or machines, that a run may use.
+
+    Attributes:
+        cores: Cores to fill with workers; `None`: all that this process may use.
+        gpus: Devices; `None`: what Ray finds.
+        object_store_gb: Bound of Ray's shared memory.
+        spare_cpus: Logical CPUs beyond the cores, for Ray Data's own small tasks; a pool that took
+            every CPU would starve them.
+        temp_dir: Where Ray keeps its sockets and logs; short, on a local disk. `None`: a fresh
+            folder that is removed at the end.
+    """
+
+    cores: int | None = None
+    gpus: int | None = None
+    object_store_gb: float = 1.0
+    spare_cpus: int = 2
+    temp_dir: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.cores is not None and self.cores < 1:
+            raise ValueError(f"`cluster.cores` must be at least 1, but is {self.cores}.")
+        if self.object_store_gb < 0.1:
+            raise ValueError(
+                f"`cluster.object_store_gb` must be at least 0.1, but is {self.object_store_gb:g}."
+            )
+        if self.spare_cpus < 2:
+            raise ValueError(
+                f"`cluster.spare_cpus` must be at least 2 (one to read the manifest, one to cut "
+                f"it), but is {self.spare_cpus}."
+            )
+
+    @property
+    def workers(self) -> int:
+        """Cores to fill."""
+        return self.cores or len(os.sched_getaffinity(0))
+
+
+@contextmanager
+def session(cluster: Cluster) -> Iterator[None]:
+    """Start Ray on this machine for as long as the block runs.
+
+    Raises:
+        ConnectionError: Ray did not start.
+    """
+    _sweep()
+    own = cluster.temp_dir is None
+    temp = Path(cluster.temp_dir or tempfile.mkdtemp(prefix=f"mien-{os.getpid()}-"))
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    try:
+        ray.init(
+            num_cpus=cluster.workers + cluster.spare_cpus,
+            num_gpus=cluster.gpus,
+            object_store_memory=int(cluster.object_store_gb * _GIB),
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            configure_logging=False,
+            runtime_env={"env_vars": _ONE_THREAD},
+            _temp_dir=str(temp),
+        )
+        _configure_data()
+        yield
+    finally:
+        ray.shutdown()
+        if own:
+            shutil.rmtree(temp, ignore_errors=True)
+
+
+def _configure_data() -> None:
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.max_errored_blocks = 0  # a failed row is a value in the row, never a lost block
+    context.print_on_execution_start = False
+    for name in ("ray.data", "ray.data._internal.execution.streaming_executor_state"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what it says, the raised error says
+
+
+def _sweep() -> None:
+    """Remove what sessions left behind that were killed."""
+    for folder in Path(tempfile.gettempdir()).glob("mien-*-*"):
+        pid = folder.name.split("-")[1]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+            shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,55 @@
+"""`mien plan`: what would run, with nothing started."""
+
+from dataclasses import dataclass
+
+from rich.table import Table as Lines
+
+from ..cluster.phase import outstanding
+from .analyze import Analyze
+from .graph import media_s
+from .progress import console
+
+
+@dataclass(kw_only=True)
+class Plan:
+    """What `mien analyze` would do with the same configuration.
+
+    Attributes:
+        analyze: The job.
+    """
+
+    analyze: Analyze
+
+    def __call__(self) -> int:
+        """Print the phases, what fills each role, and how much there is to do."""
+        job = self.analyze
+        graph = job.graph()
+        files = job.corpus.files()
+        known_s = media_s(files, graph.table("videos"))
+        console.print(
+            f"{len(files)} files, {known_s / 3600:.2f} h of media known so far; "
+            f"{job.cluster.workers} cores; run folder {job.folder}"
+        )
+        for skipped in job.corpus.skipped:
+            console.print(f"skipped: {skipped}")
+        lines = Lines("phase", "role", "actor", "model", "needs", "table", "rows", "to do")
+        for name, phase in graph.phases.items():
+            manifest = graph.manifest(name, files)
+            todo, _ = outstanding(graph.table(name), manifest, retry=job.retry)
+            open_end = name != "videos" and len(todo) == len(manifest)
+            rows = f"{len(manifest)}{'+' if open_end else ''}"
+            for i, stage in enumerate(phase.stages):
+                a = stage.actor
+                lines.add_row(
+                    name if not i else "",
+                    stage.role,
+                    type(a).__name__,
+                    f"{a.model} {a.revision}".strip(),
+                    f"{a.cpus:g} CPU, {a.gpus:g} GPU, {a.memory_gb:g} GB",
+                    graph.table(name).folder.name if not i else "",
+                    rows if not i else "",
+                    str(len(todo)) if not i else "",
+                )
+        console.print(lines)
+        console.print("`+`: more rows come to light when the phases before have run.")
+        return 0
