@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from ..cluster.memory import PeakMemory
 from ..cluster.phase import Report, await_trials, run, try_once
 from ..cluster.session import Cluster, session
-from ..datasets.corpus import Corpus
+from ..datasets.corpus import Corpus, Skip
 from ..datasets.ids import row_id
 from ..datasets.table import Table, replace, table_schema
 from . import provenance
@@ -80,8 +80,8 @@ class Analyze:
         graph = self.graph()
         with PeakMemory() as memory, Progress() as progress, locked(self.folder):
             began = time.perf_counter()
-            files = self.corpus.files()
-            record = self._keep(graph, files)
+            files, skips = self.corpus.survey()
+            record = self._keep(graph, files, skips)
             with session(self.cluster):
                 started = time.perf_counter() - began
                 await_trials(try_once([phase.stages for phase in graph.phases.values()]))
@@ -117,12 +117,12 @@ class Analyze:
         done = set(graph.table(name).read(["id"], status="ok")["id"].to_pylist())
         return graph.stale(manifest) | frozenset(pages & done)
 
-    def _keep(self, graph: Graph, files: pa.Table) -> dict[str, Any]:
+    def _keep(self, graph: Graph, files: pa.Table, skips: list[Skip]) -> dict[str, Any]:
         """Write down what is about to run, so that `status` and `retry` find it."""
         record = {
             "mien": provenance.version(),
             "config": self.config,
-            "corpus": {"files": len(files), "skipped": self.corpus.skipped},
+            "corpus": {"files": len(files), "skipped": [skip._asdict() for skip in skips]},
             "tables": {name: graph.table(name).folder.name for name in graph.phases},
             "models": [
                 {**stage.provenance(), "quality": stage.actor.quality}

@@ -88,7 +88,7 @@ def _run(name: str, words: list[str]) -> int:
     if asks_help:
         sys.stdout.write(help_text(name, cfg))
         return 0
-    job = built(cfg.job)
+    job: Any = built(cfg.job)
     if hasattr(job, "config"):
         job.config = OmegaConf.to_yaml(cfg)
     return job()
@@ -124,9 +124,10 @@ def configuration(name: str, words: Sequence[str]) -> DictConfig:
 def _anchor(cfg: DictConfig) -> None:
     """Make the paths absolute, so that the kept configuration holds from anywhere."""
     cfg.out = str(Path(cfg.out).absolute())
-    path = cfg.corpus.get("path") if not OmegaConf.is_missing(cfg.corpus, "path") else None
-    if path and "://" not in path:
-        cfg.corpus.path = str(Path(path).absolute())
+    for key in ("path", "folder"):
+        path = None if OmegaConf.is_missing(cfg.corpus, key) else cfg.corpus.get(key)
+        if path and "://" not in path:
+            cfg.corpus[key] = str(Path(path).absolute())
 
 
 def built(cfg: DictConfig) -> Callable[[], int]:

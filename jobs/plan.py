@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from rich.markup import escape
 from rich.table import Table as Lines
 
 from ..cluster.phase import outstanding
@@ -24,14 +25,14 @@ class Plan:
         """Print the phases, what fills each role, and how much there is to do."""
         job = self.analyze
         graph = job.graph()
-        files = job.corpus.files()
+        files, skips = job.corpus.survey()
         known_s = media_s(files, graph.table("videos"))
         console.print(
             f"{len(files)} files, {known_s / 3600:.2f} h of media known so far; "
             f"{job.cluster.workers} cores; run folder {job.folder}"
         )
-        for skipped in job.corpus.skipped:
-            console.print(f"skipped: {skipped}")
+        for skip in skips:
+            console.print(f"skipped: {escape(skip.uri)} ({escape(skip.reason)})")
         lines = Lines("phase", "role", "actor", "model", "needs", "table", "rows", "to do")
         for name, phase in graph.phases.items():
             manifest = graph.manifest(name, files)

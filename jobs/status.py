@@ -82,7 +82,9 @@ class Status:
         if len(failed) > self.failures:
             console.print(f"... and {len(failed) - self.failures} more (`job.failures=N` lists N)")
         for skipped in record["corpus"].get("skipped") or []:
-            console.print(f"[yellow]skipped[/yellow] {escape(str(skipped))}")
+            console.print(
+                f"[yellow]skipped[/yellow] {escape(repr(skipped['uri'])[1:-1])} {skipped['reason']}"
+            )
         if failed:
             console.print(f"Another attempt at them: mien retry {folder}")
         if not record["finished"]:
