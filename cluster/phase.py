@@ -239,41 +239,37 @@ def pools(
             return [Pool(p.stages, n) for p, n in zip(ones, sizes, strict=True)]
 
 
-def try_once(chains: Sequence[Sequence[Stage]]) -> list[Any]:
-    """Set up each chain in a process of its own, outside any pool.
+def try_once(chains: Sequence[Sequence[Stage]]) -> None:
+    """Set up each chain once in a disposable process, outside any pool.
 
     Ray Data starts an actor that fails to import or to set up again and again, for ever; so every
     chain is tried before the run.
 
-    Returns:
-        References for `await_trials`; the trials run meanwhile.
-    """
-    trial = ray.remote(num_cpus=1, max_retries=0)(_trial)
-    return [trial.remote(cloudpickle.dumps(list(chain))) for chain in chains]
-
-
-def _trial(chain: bytes) -> str | None:
-    try:
-        for stage in set_up(chain):
-            stage.actor.close()
-    except SetupError as error:
-        return str(error)
-    return None
-
-
-def await_trials(trials: Sequence[Any]) -> None:
-    """Wait for `try_once`.
-
     Raises:
         SetupError: An actor cannot be set up, or its process died of it.
     """
-    for trial in trials:
-        try:
-            problem = ray.get(trial)
-        except WorkerCrashedError as error:
-            raise SetupError("setting up an actor kills its process.") from error
-        if problem:
-            raise SetupError(problem)
+    trial = ray.remote(num_cpus=1, max_retries=0)(_trial)
+    try:
+        problem = ray.get(trial.remote([cloudpickle.dumps(list(chain)) for chain in chains]))
+    except WorkerCrashedError as error:
+        if len(chains) == 1:
+            roles = ", ".join(repr(stage.role) for stage in chains[0])
+            raise SetupError(f"setting up the actors {roles} kills their process.") from error
+        for chain in chains:  # which one was it?
+            try_once([chain])
+        raise SetupError("setting up all actors in one process kills it.") from error
+    if problem:
+        raise SetupError(problem)
+
+
+def _trial(chains: Sequence[bytes]) -> str | None:
+    try:
+        for chain in chains:
+            for stage in set_up(chain):
+                stage.actor.close()
+    except SetupError as error:
+        return str(error)
+    return None
 
 
 @dataclass(kw_only=True)
@@ -398,16 +394,29 @@ def run(
     return report
 
 
+BLOCKS = 4096
+"""Blocks of a phase, at most: a block is what is handed out, and lost with a driver, at once."""
+
+
 def _block_rows(phase: Phase, rows: int, cores: float) -> int:
-    """Rows per block: a batch of the first actors, or less where workers would stay idle."""
+    """Rows per block: a batch, less where workers would stay idle, more in a huge manifest."""
     share = math.ceil(rows / max(1, int(cores)))
-    return max(1, min(share, max(s.actor.batch_size for s in phase.stages)))
+    batch = max(s.actor.batch_size for s in phase.stages)
+    return max(1, min(share, max(batch, math.ceil(rows / BLOCKS))))
 
 
 def _dataset(
     plan: Sequence[Pool], source: Path, scratch: Path, block_rows: int
 ) -> ray.data.Dataset:
-    dataset = ray.data.read_parquet(str(source)).repartition(target_num_rows_per_block=block_rows)
+    """The execution: the manifest's blocks through one actor pool after another.
+
+    The driver cuts the manifest itself. Ray Data's reader would make one block of a small file,
+    and cost two operators and their workers to cut that again.
+    """
+    manifest = pq.read_table(source)
+    dataset = ray.data.from_arrow(
+        [manifest.slice(at, block_rows) for at in range(0, len(manifest), block_rows)]
+    )
     for i, pool in enumerate(plan):
         dataset = dataset.map_batches(
             Host,

@@ -9,16 +9,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")  # read when Ray is imported
-os.environ.setdefault("RAY_DEDUP_LOGS", "1")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+for _name, _value in {
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # `uv run mien` must not build an environment per worker
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",  # what matters of a worker's death stands in the row
+}.items():
+    os.environ.setdefault(_name, _value)  # read when Ray is imported
 
-import ray
-from ray.data import DataContext
+import ray  # noqa: E402
+from ray.data import DataContext  # noqa: E402
 
 _GIB = 2**30
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-_ONE_THREAD = dict.fromkeys(_THREADS, "1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,27 +70,42 @@ def session(cluster: Cluster) -> Iterator[None]:
         ConnectionError: Ray did not start.
     """
     _sweep()
+    for name in _THREADS:  # workers inherit it: there is one for each core already
+        os.environ.setdefault(name, "1")
     own = cluster.temp_dir is None
     temp = Path(cluster.temp_dir or tempfile.mkdtemp(prefix=f"mien-{os.getpid()}-"))
     logging.getLogger("ray").setLevel(logging.ERROR)
     try:
-        ray.init(
-            num_cpus=cluster.workers + cluster.spare_cpus,
-            num_gpus=cluster.gpus,
-            object_store_memory=int(cluster.object_store_gb * _GIB),
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            configure_logging=False,
-            runtime_env={"env_vars": _ONE_THREAD},
-            _temp_dir=str(temp),
-        )
+        with _quiet():
+            ray.init(
+                num_cpus=cluster.workers + cluster.spare_cpus,
+                num_gpus=cluster.gpus,
+                object_store_memory=int(cluster.object_store_gb * _GIB),
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                configure_logging=False,
+                _temp_dir=str(temp),
+            )
         _configure_data()
         yield
     finally:
         ray.shutdown()
         if own:
             shutil.rmtree(temp, ignore_errors=True)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep off the terminal what Ray's native code says while it starts; errors are raised."""
+    kept = os.dup(2)
+    try:
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _configure_data() -> None:

@@ -111,16 +111,17 @@ MEASURES = (
     "gaze_h",  # iris between the eye's corners, mean of both eyes; 0.5: centre; 1: subject's left
     "gaze_v",  # iris between the lids; 0.5: centre; 1: down
     "mouth_open",  # inner lips' gap over inner mouth width
-    "mouth_width",  # corner to corner / interocular distance, as all that follow
-    "smile",  # mouth corners above the mouth's centre (positive: up)
+    "mouth_width",  # corner to corner / distance of the outer eye corners, as all that follow
+    "smile",  # mouth corners above the middle between the lips (positive: up)
     "smile_skew",  # left corner's lift minus right corner's
-    "jaw_drop",  # lower lip to chin and chin to nose: see actors/signals.py
-    "lip_raise",  # nose base to upper lip
+    "jaw_drop",  # nose base to chin
+    "lip_raise",  # nose base to upper lip; small: raised
+    "lip_height",  # red of both lips; small: pressed or rolled in
     "brow_inner",  # inner brow above the eye's inner corner
     "brow_outer",
     "brow_gap",  # between the inner brow ends
-    "nose_wrinkle",  # brow root to nose wing
-    "asymmetry",  # mean difference of mirrored pairs
+    "nose_wrinkle",  # brow root to nose wing; small: wrinkled
+    "asymmetry",  # mean distance of mirrored pairs
 )
 FRAME = (
     ("time_s", F64),

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..cluster.memory import PeakMemory
-from ..cluster.phase import Report, await_trials, run, try_once
+from ..cluster.phase import Report, run, try_once
 from ..cluster.session import Cluster, session
 from ..datasets.corpus import Corpus, Skip
 from ..datasets.ids import row_id
@@ -84,7 +84,7 @@ class Analyze:
             record = self._keep(graph, files, skips)
             with session(self.cluster):
                 started = time.perf_counter() - began
-                await_trials(try_once([phase.stages for phase in graph.phases.values()]))
+                try_once([phase.stages for phase in graph.phases.values()])
                 tried = time.perf_counter() - began - started
                 for name, phase in graph.phases.items():
                     manifest = graph.manifest(name, files)

@@ -2,13 +2,14 @@
 
 Pictures are scikit-image's `astronaut` (NASA) and `rocket` (SpaceX), both in the public domain; the
 portrait is animated (`puppet`) and the voices are synthetic (`voice`): nobody ever said this. The
-packages it needs are in the optional group `demo`. It is the same, byte for byte, every time.
+packages it needs are in the extra `demo`. It is the same, byte for byte, every time.
 """
 
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -126,14 +127,29 @@ def make(path: Path) -> Path:
         `path`: about 20 s of H.264 and AAC, 640 x 360 at 25 frames per second.
 
     Raises:
-        ModuleNotFoundError: A package of the group `demo` is not installed.
+        RuntimeError: A package of the extra `demo` is not installed.
     """
+    for name in ("skimage", "espeakng_loader"):
+        if find_spec(name) is None:
+            raise RuntimeError(
+                f"the sample clip needs the package {name!r}: `make demo` and `make setup` install "
+                f"it (the extra `demo`)."
+            )
     said, bounds = _timeline()
     part = path.with_name(f".{path.name}.part")
-    with av.open(str(part), "w", format="mp4", options={"movflags": "faststart"}) as container:
-        video = container.add_stream(
-            "libx264", rate=FPS, options={"crf": "20", "preset": "veryfast", "threads": "1"}
-        )
+    try:
+        _encode(part, said, bounds)
+        truth = json.dumps(_truth(path.name, said, bounds), indent=1)
+        path.with_suffix(".truth.json").write_text(truth)
+        return part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _encode(path: Path, said: list[list[Said]], bounds: list[int]) -> None:
+    with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as container:
+        options = {"crf": "20", "preset": "veryfast", "threads": "1"}  # one: the same bytes always
+        video = container.add_stream("libx264", rate=FPS, options=options)
         video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         audio = container.add_stream("aac", rate=RATE_HZ, layout="mono")
         for image in _pictures(said, bounds):
@@ -143,9 +159,6 @@ def make(path: Path) -> Path:
         sound.sample_rate = RATE_HZ
         container.mux(audio.encode(sound))
         container.mux(audio.encode())
-    truth = json.dumps(_truth(path.name, said, bounds), indent=1)
-    path.with_suffix(".truth.json").write_text(truth)
-    return part.replace(path)
 
 
 def _timeline() -> tuple[list[list[Said]], list[int]]:

@@ -150,7 +150,7 @@ def scores(units: NDArray[np.floating]) -> NDArray[np.float64]:
     }
     table = np.column_stack([rules[name] for name in LABELS[:-1]])
     table = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
-    return np.column_stack([table, 1 - table.sum(axis=1)])
+    return np.column_stack([table, np.maximum(1 - table.sum(axis=1), 0)])
 
 
 def confidence(
@@ -267,10 +267,10 @@ def blinks(signals: Signals, person: NDArray[np.integer]) -> list[Event] | None:
         median = np.nanmedian(eye[rows]) if np.isfinite(eye[rows]).any() else np.nan
         ratio = eye[rows] / median
         for first, stop, start_s, stop_s in runs(ratio < 0.75, time_s):
-            if 0.05 <= stop_s - start_s <= 0.4 and 0 < first and stop < len(rows):
+            if 0.05 <= stop_s - start_s <= 0.4 and first > 0 and stop < len(rows):
                 least = float(np.min(ratio[first:stop]))
                 sure = float(np.clip((0.85 - least) / 0.5, 0, 1))
-                found.append(event("blink", person[rows[0]], start_s, stop_s, sure, least))
+                found.append(event("blink", int(person[rows[0]]), start_s, stop_s, sure, least))
     return found if fast else None
 
 
@@ -324,7 +324,7 @@ def head_gestures(
                     size = float(swings.mean())
                     sure = float(np.clip(size / 10, 0, 1))
                     ends = float(time_s[group[0]]), float(time_s[group[-1]])
-                    found.append(event(name, person[rows[0]], *ends, sure, size))
+                    found.append(event(name, int(person[rows[0]]), *ends, sure, size))
     return found
 
 
@@ -348,7 +348,7 @@ def sustained(
                 if stop_s - start_s >= hold_s:
                     mean = float(np.mean(values[first:stop]))
                     sure = float(np.clip(abs(mean) / (2 * least), 0, 1))
-                    found.append(event(kind, person[rows[0]], start_s, stop_s, sure, mean))
+                    found.append(event(kind, int(person[rows[0]]), start_s, stop_s, sure, mean))
     return found
 
 
@@ -375,12 +375,12 @@ def runs(
 
 
 def event(
-    kind: str, person: Any, start_s: float, stop_s: float, confidence: float, value: float
+    kind: str, person: int, start_s: float, stop_s: float, confidence: float, value: float
 ) -> Event:
     """One event as a record."""
     return {
         "type": kind,
-        "person": int(person),
+        "person": person,
         "start_s": start_s,
         "stop_s": stop_s,
         "confidence": confidence,

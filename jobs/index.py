@@ -9,6 +9,9 @@ from .markup import asset, clean, data_uri, href, page
 MAX_THUMBNAIL_BYTES = 3_000_000
 """All pictures of the page together; later videos go without one."""
 
+PHASE = ("name", "rows", "ok", "failed", "skipped", "wall_s", "media_s", "rtf", "reasons")
+MODEL = ("role", "model", "revision", "licence", "quality")
+
 CURES = (
     (("invalid data", "truncated", "moov", "corrupt", "no video", "not a video", "empty"),
      "Does the file play elsewhere? Fetch it again or convert it, then run `mien retry`."),
@@ -16,7 +19,7 @@ CURES = (
      "Check that the file is still there, then run `mien retry`."),
     (("permission", "not readable", "unreadable"),
      "Make the file readable, then run `mien retry`."),
-    (("out of memory", "memoryerror", "killed"),
+    (("out of memory", "outofmemory", "memoryerror", "killed"),
      "Free memory or use fewer workers, then run `mien retry`."),
     (("http", "download", "timed out", "network"),
      "Check the address and the network, then run `mien retry`."),
@@ -112,7 +115,8 @@ def _texts(value: Any) -> list[str]:  # noqa: ANN401
 
 def _summary(summary: dict[str, Any]) -> dict[str, Any]:
     """The run summary with every key, and bars for the stages' seconds."""
-    phases = summary.get("phases") or []
+    phases = [dict.fromkeys(PHASE) | one for one in summary.get("phases") or []]
+    models = [dict.fromkeys(MODEL) | one for one in summary.get("models") or []]
     stages: dict[str, float] = {}
     for phase in phases:
         for one in phase.get("stages") or []:
@@ -128,7 +132,7 @@ def _summary(summary: dict[str, Any]) -> dict[str, Any]:
         ],
         "wall_s": summary.get("wall_s"),
         "peak_memory_gb": summary.get("peak_memory_gb"),
-        "models": summary.get("models") or [],
+        "models": models,
         "facts": [
             *((key, _plain(summary[key])) for key in ("command", "git") if summary.get(key)),
             *((str(key), _plain(value)) for key, value in machine.items()),

@@ -1,8 +1,8 @@
-"""Lanes: a timeline as rows over one time axis, drawn by Bokeh.
+"""Lanes: a timeline as rows of cells over one time axis.
 
-Everything rectangular is one glyph over one table of *cells*. Times are milliseconds (Bokeh's
-unit for durations), heights are pixels from the top, so that the page can put names, pictures
-and the playhead where Bokeh draws. Bokeh gets numbers only: no text of the timeline.
+Everything is a rectangle in one table of *cells*: `chart` draws it as one glyph. Times are
+milliseconds (Bokeh's unit for durations), heights are pixels from the top, so that the page can
+put names, pictures and the playhead where Bokeh draws.
 """
 
 import math
@@ -11,17 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from bokeh.embed import json_item
-from bokeh.layouts import column
-from bokeh.models import (
-    ColumnDataSource,
-    LinearColorMapper,
-    Range1d,
-    RangeTool,
-    TimedeltaTickFormatter,
-    WheelZoomTool,
-)
-from bokeh.plotting import figure
 from numpy.typing import NDArray
 
 from ..datasets.schema import LABELS
@@ -43,8 +32,6 @@ MAX_SAMPLES = 20_000
 
 MAX_GAP_S = 2.5
 """Two samples of a face further apart than this are not one run."""
-
-AXIS_PX, OVERVIEW_PX = 26, 32
 
 
 @dataclass(kw_only=True)
@@ -224,9 +211,7 @@ def speaker_rows(
         lanes.cell("speech", i, span, (top + 4, top + 13), colour)
         emotion = one.get("emotion") or {}
         edges = (top + 15, top + 30)
-        lanes.judgement(
-            "fused", i, span, edges, emotion.get("dominant"), emotion.get("confidence")
-        )
+        lanes.judgement("fused", i, span, edges, emotion.get("dominant"), emotion.get("confidence"))
 
 
 def word_row(lanes: Lanes, words: Sequence[Sequence[Any]]) -> None:
@@ -314,124 +299,3 @@ def table(cells: Sequence[tuple[float, ...]]) -> dict[str, NDArray[Any]]:
     names = ("left", "right", "top", "bottom", "colour", "alpha", "hatch", "kind", "item")
     types = (*("f4",) * 4, "u1", "f4", "f4", "u1", "i4")
     return {n: c.astype(t) for n, c, t in zip(names, columns, types, strict=True)}
-
-
-def chart(lanes: Lanes, *, duration_s: float) -> dict[str, Any]:
-    """Draw the lanes, with an overview of the whole below them.
-
-    Args:
-        lanes: Rows and cells.
-        duration_s: End of the time axis.
-
-    Returns:
-        What `Bokeh.embed.embed_item` takes: plain data, for the element `chart`.
-    """
-    end_ms = max(duration_s, 0.1) * 1e3
-    first_ms = end_ms if duration_s <= 180 else 120e3  # a long video opens zoomed in
-    view = Range1d(
-        0, first_ms, bounds=(0, end_ms), min_interval=min(500.0, end_ms), name="view"
-    )
-    mapper = LinearColorMapper(
-        palette=["#888888"] * len(COLOURS), low=-0.5, high=len(COLOURS) - 0.5, name="colours"
-    )
-    rows = _rows_figure(lanes, view, mapper)
-    whole = _overview_figure(lanes, view, mapper, end_ms)
-    return dict(json_item(column(rows, whole, spacing=4, sizing_mode="stretch_width"), "chart"))
-
-
-def _blank_figure(height_px: int, **more: Any) -> figure:  # noqa: ANN401
-    return figure(
-        frame_height=height_px,
-        sizing_mode="stretch_width",
-        toolbar_location=None,
-        min_border=0,
-        outline_line_color=None,
-        background_fill_alpha=0,
-        border_fill_alpha=0,
-        lod_threshold=None,
-        x_axis_type="timedelta",
-        y_axis_location=None,
-        y_range=Range1d(height_px, 0),
-        **more,
-    )
-
-
-def _quads(plot: figure, data: dict[str, NDArray[Any]], mapper: LinearColorMapper) -> None:
-    source = ColumnDataSource(data, name=f"{plot.name} cells")
-    colour = {"field": "colour", "transform": mapper}
-    plot.quad(
-        source=source,
-        left="left",
-        right="right",
-        top="top",
-        bottom="bottom",
-        fill_color=colour,
-        fill_alpha="alpha",
-        line_color=None,
-    )
-    # Hatching is a glyph of its own: Bokeh makes a pattern for every cell of a hatched table.
-    hatched = data["hatch"] > 0
-    edges = {key: data[key][hatched] for key in ("left", "right", "top", "bottom")}
-    plot.quad(
-        source=ColumnDataSource(edges),
-        left="left",
-        right="right",
-        top="top",
-        bottom="bottom",
-        fill_color=None,
-        line_color=None,
-        hatch_pattern="right_diagonal_line",
-        hatch_alpha=0.45,
-        hatch_scale=8,
-        hatch_weight=0.8,
-        name=f"{plot.name} hatches",
-    )
-
-
-def _rows_figure(lanes: Lanes, view: Range1d, mapper: LinearColorMapper) -> figure:
-    zoom = WheelZoomTool(dimensions="width", modifiers={"ctrl": True})
-    plot = _blank_figure(
-        max(lanes.height_px, 1),
-        x_range=view,
-        tools=["xpan", zoom],
-        active_drag="xpan",
-        active_scroll=zoom,
-        min_border_bottom=AXIS_PX,
-        name="rows",
-    )
-    plot.ygrid.visible = False
-    plot.xgrid.name, plot.xaxis.name = "grid", "axis"
-    long, short = "%h:%M:%S", "%M:%S"
-    plot.xaxis.formatter = TimedeltaTickFormatter(
-        days=long, hours=long, hourmin=long, minutes=short, minsec=short, seconds=short,
-        milliseconds="%M:%S.%MS", context=None,
-    )  # fmt: skip
-    _quads(plot, table(lanes.cells), mapper)
-    captions = ("x", "y", "text", "colour", "ground")
-    labels = ColumnDataSource({name: [] for name in captions}, name="labels")
-    plot.text(
-        "x", "y", "text", source=labels, text_color="colour", text_baseline="middle",
-        background_fill_color="ground", border_radius=3, padding=(0, 2),
-        text_font_size="11px", text_font={"value": "system-ui, sans-serif"},
-    )  # fmt: skip
-    return plot
-
-
-def _overview_figure(
-    lanes: Lanes, view: Range1d, mapper: LinearColorMapper, end_ms: float
-) -> figure:
-    edges = {"fused": (10, 24), "flag": (2, 8), "seen": (26, 29)}
-    cells = []
-    for cell in lanes.cells:
-        kind = lanes.kinds[int(cell[7])]
-        if kind in edges:
-            width = max(cell[1] - cell[0], end_ms / 800)
-            cells.append((cell[0], cell[0] + width, *edges[kind], *cell[4:]))
-    whole = Range1d(0, end_ms, bounds=(0, end_ms))
-    plot = _blank_figure(OVERVIEW_PX, x_range=whole, tools="", name="whole")
-    plot.xaxis.visible = plot.xgrid.visible = plot.ygrid.visible = False
-    _quads(plot, table(cells), mapper)
-    tool = RangeTool(x_range=view, start_gesture="pan", name="range")
-    tool.overlay.name = "range box"
-    plot.add_tools(tool)
-    return plot

@@ -27,14 +27,14 @@ URL_SCHEMES = ("http://", "https://", "file://")
 
 def asset(name: str) -> Markup:
     """Read a style sheet or a script of ours, to be put into a page as it is."""
-    return Markup((HERE / name).read_text(encoding="utf-8"))  # noqa: S704 (our own file)
+    return Markup((HERE / name).read_text(encoding="utf-8"))
 
 
 @cache
 def bokeh_script() -> Markup:
     """The charting library, without the parts that the page does not use."""
     library = Resources(mode="inline", components=["bokeh"], minified=True).js_raw[0]
-    return Markup(library.replace("\r\n", "\n"))  # noqa: S704 (the library)
+    return Markup(library.replace("\r\n", "\n"))
 
 
 def clean(value: Any) -> Any:  # noqa: ANN401
@@ -77,7 +77,7 @@ def script_json(value: Any) -> Markup:  # noqa: ANN401
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for char in "<>&\u2028\u2029":
         text = text.replace(char, f"\\u{ord(char):04x}")
-    return Markup(text)  # noqa: S704 (escaped above)
+    return Markup(text)
 
 
 def data_uri(jpeg: bytes) -> str:

@@ -8,12 +8,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from . import lanes as rows
+from .chart import chart
 from .lanes import Lanes, expression_runs
 from .markup import asset, bokeh_script, clean, clock, data_uri, href, page, script_json
 
 MAX_THUMBNAILS = 150
 MAX_THUMBNAIL_BYTES = 1_000_000
 MAX_BOXES = 25_000
+
+MODEL = ("role", "model", "revision", "licence", "quality")
+PERSON = ("person", "speaker", "on_screen_s", "speech_s", "first_time", "thumbnail_time", "box")
 
 TIERS = {
     "reliable": "good enough to rely on",
@@ -40,7 +44,8 @@ def render(timeline: dict[str, Any], *, media: str, thumbnails: list[tuple[float
     words, segments = _flat_words(timeline.get("segments") or [])
     flags = timeline.get("flags") or []
     runs = expression_runs(timeline.get("series") or [])
-    wanted = [one["thumbnail_time"] for one in _people(timeline)[: rows.MAX_ROWS]]
+    times = [one["thumbnail_time"] for one in _people(timeline)[: rows.MAX_ROWS]]
+    wanted = [time_s for time_s in times if time_s is not None]
     pictures = thin(thumbnails, wanted)
     lanes = _lanes(timeline, segments, words, runs, flags)
     duration_s = timeline.get("duration") or _end(segments, timeline.get("shots") or [])
@@ -63,7 +68,7 @@ def render(timeline: dict[str, Any], *, media: str, thumbnails: list[tuple[float
         "labels": rows.LABELS,
         "unsure": rows.UNSURE,
         "height": lanes.height_px,
-        "chart": rows.chart(lanes, duration_s=duration_s),
+        "chart": chart(lanes, duration_s=duration_s),
     }
     return page(
         "page.html",
@@ -75,7 +80,7 @@ def render(timeline: dict[str, Any], *, media: str, thumbnails: list[tuple[float
         people=_people(timeline),
         speakers=timeline.get("speakers") or [],
         channels=_channels(timeline.get("channels") or {}),
-        models=timeline.get("models") or [],
+        models=[dict.fromkeys(MODEL) | one for one in timeline.get("models") or []],
         warnings=timeline.get("warnings") or [],
         labels=rows.LABELS,
         media=href(media),
@@ -152,7 +157,7 @@ def _lighter(segment: dict[str, Any]) -> dict[str, Any]:
     if kept.get("words"):
         kept.pop("transcript", None)
     emotion = dict(segment.get("emotion") or {})
-    channels = {name: channel for name, channel in (emotion.get("by_channel") or {}).items()}
+    channels = dict(emotion.get("by_channel") or {})
     for name in channels:
         channels[name] = {k: v for k, v in (channels[name] or {}).items() if k != "scores"} or None
     scores = sorted((emotion.get("scores") or {}).items(), key=lambda one: -(one[1] or 0))
@@ -195,7 +200,8 @@ def _lanes(
 
 
 def _people(timeline: dict[str, Any]) -> list[dict[str, Any]]:
-    return sorted(timeline.get("people") or [], key=lambda one: -(one.get("on_screen_s") or 0))
+    people = [dict.fromkeys(PERSON) | one for one in timeline.get("people") or []]
+    return sorted(people, key=lambda one: -(one["on_screen_s"] or 0))
 
 
 def _end(*lists: Sequence[dict[str, Any]]) -> float:

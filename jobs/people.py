@@ -30,7 +30,7 @@ class People:
 
     def of(self, span: int, track: int) -> int:
         """The person of a track; `UNKNOWN` for a track that had no face."""
-        hit = np.flatnonzero((self.keys == (span, track)).all(axis=1))
+        hit = np.flatnonzero((self.keys == np.array([span, track])).all(axis=1))
         return int(self.person[hit[0]]) if len(hit) else UNKNOWN
 
 
@@ -72,7 +72,7 @@ def people(
     np.minimum.at(first_s, index, time_s)
     np.maximum.at(last_s, index, time_s)
 
-    seen = np.isfinite(embedding).all(axis=1)
+    seen = np.asarray(np.isfinite(embedding).all(axis=1))
     share = np.where(seen, np.maximum(1.0 if weight is None else weight, 1e-3), 0.0)
     mean = np.zeros((count, embedding.shape[1]))
     np.add.at(mean, index, share[:, None] * np.where(seen[:, None], embedding, 0.0))

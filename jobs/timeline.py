@@ -18,8 +18,9 @@ from .evidence import Evidence
 from .faces import faces_of
 from .plain import number, plain, strongest, time
 from .rules import Rules
-from .segments import Segments, spoken
+from .segments import Segments
 from .series import people, shots, tracks
+from .spoken import spoken
 
 RULES = Rules()
 LATE_S = 1.0

@@ -2,7 +2,7 @@
 
 The library carries state from one sentence to the next. Each call therefore runs in a process of
 its own, which makes the sound the same every time. eSpeak NG is under the GPL: nothing but the
-demo uses it, and it is in the optional group `demo`.
+demo uses it, and it is in the extra `demo`.
 """
 
 import ctypes
@@ -60,8 +60,7 @@ def speak(lines: Sequence[Line]) -> list[Spoken]:
     """Say some lines.
 
     Raises:
-        ModuleNotFoundError: `espeakng-loader` is not installed.
-        RuntimeError: eSpeak NG failed; with what it said.
+        RuntimeError: eSpeak NG failed, or is not installed; with what it said.
     """
     code = f"from {__name__} import answer; answer()"
     done = subprocess.run(

@@ -1,0 +1,89 @@
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from mien.datasets.audio import RATE_HZ, read
+from mien.datasets.media import MediaError
+
+
+def sound(path: Path, *, codec: str, rate: int, seconds: float) -> np.ndarray:
+    """Write a sweep in stereo, both channels alike."""
+    t = np.arange(round(rate * seconds)) / rate
+    wave = 0.5 * np.sin(2 * np.pi * (200 + 150 * t) * t)
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream(codec, rate=rate, layout="stereo")
+        step = stream.codec_context.frame_size or 1024
+        for at in range(0, len(wave), step):
+            part = np.repeat((wave[at : at + step] * 32767).astype(np.int16), 2)[None]
+            frame = av.AudioFrame.from_ndarray(part, format="s16", layout="stereo")
+            frame.sample_rate, frame.pts = rate, at
+            frame.time_base = Fraction(1, rate)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode())
+    return wave
+
+
+@pytest.mark.parametrize("rate", [16_000, 44_100, 48_000])
+def test_samples_are_those_of_the_formula(tmp_path: Path, rate: int) -> None:
+    path = tmp_path / "a.wav"
+    sound(path, codec="pcm_s16le", rate=rate, seconds=3)
+    heard = read(str(path))
+    assert heard is not None
+    assert heard.dtype == np.float32
+    assert len(heard) == pytest.approx(3 * RATE_HZ, abs=2)
+    t = np.arange(len(heard)) / RATE_HZ
+    want = 0.5 * np.sin(2 * np.pi * (200 + 150 * t) * t)
+    middle = slice(200, -200)
+    assert np.abs(heard - want)[middle].max() < 0.003
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "rate"),
+    [("a.wav", "pcm_s16le", 44_100), ("a.mkv", "flac", 44_100), ("a.mp3", "mp3", 44_100),
+     ("a.mkv", "libopus", 48_000), ("a.ts", "mp2", 48_000)],
+)  # fmt: skip
+def test_spans_are_slices(tmp_path: Path, name: str, codec: str, rate: int) -> None:
+    path = tmp_path / name
+    sound(path, codec=codec, rate=rate, seconds=12)
+    whole = read(str(path))
+    assert whole is not None
+    for start_s, stop_s in ((0.0, 1.0), (2.5, 4.1234), (7.77777, 11.0)):
+        part = read(str(path), start_s, stop_s)
+        assert part is not None
+        want = whole[round(start_s * RATE_HZ) : round(stop_s * RATE_HZ)]
+        assert len(part) == len(want)
+        assert np.abs(part - want).max() < 2e-3
+
+
+def test_span_beyond_the_end_is_silent(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    sound(path, codec="pcm_s16le", rate=16_000, seconds=1)
+    heard = read(str(path), 0.5, 3.0)
+    assert heard is not None
+    assert len(heard) == 2.5 * RATE_HZ
+    assert np.abs(heard[RATE_HZ:]).max() == 0
+    assert np.abs(heard[: RATE_HZ // 4]).max() > 0.4
+
+
+def test_wrong_span_is_refused() -> None:
+    with pytest.raises(ValueError, match="`stop_s` must be greater than `start_s`"):
+        read("a.wav", 2.0, 1.0)
+    with pytest.raises(MediaError, match="does not exist"):
+        read("absent.wav")
+
+
+@pytest.mark.data
+def test_real_files(data: Path) -> None:
+    assert read(str(data / "video/expressive_face_T2/d0.mp4")) is None
+    late = read(str(data / "video/pyfeat/face_noface.mov"))
+    assert late is not None
+    assert np.abs(late[: round(2.42 * RATE_HZ)]).max() == 0  # its sound begins at 2.43 s
+    assert len(late) / RATE_HZ == pytest.approx(6.4, abs=0.03)
+    path = str(data / "video/action/flipping_a_pancake.mkv")  # Opus, times in milliseconds
+    whole, part = read(path), read(path, 4.123, 9.0)
+    assert whole is not None
+    assert part is not None
+    assert np.array_equal(part, whole[round(4.123 * RATE_HZ) : 9 * RATE_HZ])
