@@ -24,8 +24,8 @@ from mien.actors.faces import FaceFinder
 from mien.actors.identity import Identity
 from mien.actors.tracks import Tracker
 from mien.datasets.schema import LABELS, MEASURES
-from mien.jobs import expression
-from mien.jobs.people import people
+from mien.jobs.fusion import expression
+from mien.jobs.fusion.people import people
 
 Row = dict[str, Any]
 Image8 = NDArray[np.uint8]

@@ -21,12 +21,12 @@ from ..datasets.corpus import Corpus, Skip
 from ..datasets.ids import row_id
 from ..datasets.table import Table, replace, table_schema
 from . import provenance
+from .fusion.timeline import UTTERANCES
 from .graph import Graph
 from .profile import Profile
 from .progress import Progress
 from .report import write_index
 from .status import CORPUS, RECORD
-from .timeline import UTTERANCES
 
 log = logging.getLogger(__name__)
 

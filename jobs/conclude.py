@@ -13,9 +13,9 @@ import pyarrow.dataset as ds
 from ..actors.actor import MACHINE, Actor, answer
 from ..datasets import schema, timeline
 from ..datasets.table import newest, replace
-from . import page
-from .evidence import Evidence
-from .timeline import UTTERANCES, fuse, utterance_rows
+from .fusion.evidence import Evidence
+from .fusion.timeline import UTTERANCES, fuse, utterance_rows
+from .pages import page
 
 EVIDENCE = schema.rows(
     ("table", pa.string()), ("id", pa.string()), ("attempt", pa.int32()), ("file", pa.string())

@@ -20,8 +20,8 @@ from ..datasets.ids import row_id
 from ..datasets.table import Table
 from ..datasets.video import spans
 from .conclude import EVIDENCE, Conclude
+from .fusion.utterances import utterances_of
 from .profile import Profile
-from .utterances import utterances_of
 
 ROLES = {
     "videos": ("probe",),

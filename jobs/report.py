@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 
 from ..datasets.table import newest, replace
 from .conclude import thumbnails
-from .index import render_index
-from .page import render
+from .pages.index import render_index
+from .pages.page import render
 from .progress import console
 from .status import opened
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mien.jobs.index import render_index
-from mien.jobs.page import render
+from mien.jobs.pages.index import render_index
+from mien.jobs.pages.page import render
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, ConsoleMessage

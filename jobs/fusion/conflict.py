@@ -12,7 +12,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..datasets.schema import LABELS
+from ...datasets.schema import LABELS
 
 DEAD_ZONE = 0.25
 """A signed value this close to zero takes no side; anything in (0.234, 0.312] fits the rows."""

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from mien.jobs import index
-from mien.jobs.index import cure, render_index
+from mien.jobs.pages import index
+from mien.jobs.pages.index import cure, render_index
 
 HOSTILE = "</script><img src=x onerror=alert(1)>\"' \n\u202e\u05d0 \U0001f600 {{7*7}}"
 

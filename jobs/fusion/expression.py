@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..datasets.schema import LABELS, MEASURES
+from ...datasets.schema import LABELS, MEASURES
 
 Signals = Mapping[str, NDArray[np.floating]]
 """Columns of SIGNAL records by name, one array each: at least `time_s` and the `MEASURES`."""

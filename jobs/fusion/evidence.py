@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ..datasets.ragged import flatten
-from ..datasets.schema import MEASURES, WATCH
+from ...datasets.ragged import flatten
+from ...datasets.schema import MEASURES, WATCH
 
 Array = NDArray[np.float64]
 Record = Mapping[str, Any]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..datasets.schema import LABELS, PROSODY
+from ...datasets.schema import LABELS, PROSODY
 from . import conflict, notes
 from .assignment import times
 from .channels import Channel, face_channel, pooled, text_channel, voice_channel, weights

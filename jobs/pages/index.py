@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from ..datasets.schema import LABELS
+from ...datasets.schema import LABELS
 from .markup import asset, clean, data_uri, href, page
 
 MAX_THUMBNAIL_BYTES = 3_000_000

@@ -9,8 +9,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from ..datasets import schema
-from ..datasets.timeline import NAME
+from ...datasets import schema
+from ...datasets.timeline import NAME
 from . import flags, notes, series
 from .channels import weights
 from .conflict import of_label

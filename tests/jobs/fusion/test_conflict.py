@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mien.datasets.schema import LABELS
-from mien.jobs.conflict import DEAD_ZONE, conflict, from_affect, of_label, of_value, signed
+from mien.jobs.fusion.conflict import DEAD_ZONE, conflict, from_affect, of_label, of_value, signed
 
 SEED = [
     ("happy", -0.312, "angry", True),

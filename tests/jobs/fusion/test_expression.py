@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mien.datasets.schema import LABELS, MEASURES
-from mien.jobs import expression
-from mien.jobs.expression import POPULATION, UNITS
+from mien.jobs.fusion import expression
+from mien.jobs.fusion.expression import POPULATION, UNITS
 
 Array = NDArray[np.float64]
 

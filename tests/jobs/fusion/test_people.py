@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 
-from mien.jobs.people import UNKNOWN, People, join, name, people, rank
+from mien.jobs.fusion.people import UNKNOWN, People, join, name, people, rank
 
 Array = NDArray[np.float64]
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mien.jobs import lanes, page
-from mien.jobs.lanes import Lanes, expression_runs
-from mien.jobs.markup import clean, href, script_json
-from mien.jobs.page import render, thin
+from mien.jobs.pages import lanes, page
+from mien.jobs.pages.lanes import Lanes, expression_runs
+from mien.jobs.pages.markup import clean, href, script_json
+from mien.jobs.pages.page import render, thin
 
 HOSTILE = (
     "</script><img src=x onerror=alert(1)><!--\"'`\n\u2028${alert(1)} {{7*7}} @{x}{safe} "

@@ -3,8 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mien.jobs.notes import PAUSES, SPEECH_RATE, Measure, Note, deviations, incongruence
-from mien.jobs.rules import Rules
+from mien.jobs.fusion.notes import PAUSES, SPEECH_RATE, Measure, Note, deviations, incongruence
+from mien.jobs.fusion.rules import Rules
 
 START = np.linspace(0.0, 45.0, 10, dtype=np.float64)
 STOP = np.add(START, 4.0, dtype=np.float64)

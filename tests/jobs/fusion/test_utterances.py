@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 
-from mien.jobs.utterances import joined, utterances, utterances_of
+from mien.jobs.fusion.utterances import joined, utterances, utterances_of
 
 Span = dict[str, Any]
 

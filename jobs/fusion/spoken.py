@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..datasets.schema import LABELS
+from ...datasets.schema import LABELS
 from .assignment import times
 from .evidence import Evidence, Record
 from .plain import number

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 
 from mien.datasets.schema import IDENTITY, KEY, WATCH
-from mien.jobs.evidence import Evidence
+from mien.jobs.fusion.evidence import Evidence
 
 
 def face(t: float, track: int | None) -> dict[str, Any]:

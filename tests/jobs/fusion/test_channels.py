@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mien.datasets.schema import LABELS
-from mien.jobs.channels import (
+from mien.jobs.fusion.channels import (
     Channel,
     Tier,
     face_channel,
@@ -14,7 +14,7 @@ from mien.jobs.channels import (
     voice_channel,
     weights,
 )
-from mien.jobs.rules import Rules
+from mien.jobs.fusion.rules import Rules
 
 NAMES = ("face", "voice", "text")
 TIERS: tuple[Tier, ...] = ("reliable", "partial", "degraded", "absent")

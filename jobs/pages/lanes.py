@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..datasets.schema import LABELS
+from ...datasets.schema import LABELS
 
 COLOURS = (
     *LABELS, "unknown", "speech", "offscreen", "word", "seen", "shot", "shot2", "arousal",

@@ -3,7 +3,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from mien.jobs.onscreen import Presence, Trace, locate, pair
+from mien.jobs.fusion.onscreen import Presence, Trace, locate, pair
 
 Mask = Callable[[np.ndarray], np.ndarray]
 RATE_HZ = 10.0

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mien.datasets.schema import LABELS
-from mien.jobs.windows import Expression, around, chosen, offset
+from mien.jobs.fusion.windows import Expression, around, chosen, offset
 
 HAPPY, SAD = LABELS.index("happy"), LABELS.index("sad")
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mien.jobs.assignment import Rule, assign, overlap
+from mien.jobs.fusion.assignment import Rule, assign, overlap
 
 Span = dict[str, Any]
 GRID = st.integers(0, 640).map(lambda k: k / 64)  # exact in binary: no rounding in the comparison

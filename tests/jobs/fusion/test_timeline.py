@@ -14,11 +14,11 @@ import pytest
 
 from mien.datasets.schema import LABELS, MEASURES, PROSODY
 from mien.datasets.timeline import validate
-from mien.jobs.evidence import WATCH_READ, Evidence
-from mien.jobs.expression import POPULATION
-from mien.jobs.rules import Rules
-from mien.jobs.timeline import UTTERANCES, fuse, utterance_rows
-from mien.jobs.utterances import utterances_of
+from mien.jobs.fusion.evidence import WATCH_READ, Evidence
+from mien.jobs.fusion.expression import POPULATION
+from mien.jobs.fusion.rules import Rules
+from mien.jobs.fusion.timeline import UTTERANCES, fuse, utterance_rows
+from mien.jobs.fusion.utterances import utterances_of
 
 Json = dict[str, Any]
 TURN_S = 5.0

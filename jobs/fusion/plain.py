@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..datasets.schema import LABELS
+from ...datasets.schema import LABELS
 
 
 def number(value: float | None, digits: int = 4) -> float | None:

@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ..datasets.schema import LABELS
+from ...datasets.schema import LABELS
 
 Array = NDArray[np.float64]
 ORDER = ("during", "before", "after", "nearby")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..datasets.schema import LABELS
+from ...datasets.schema import LABELS
 from .conflict import VALENCE
 from .evidence import Columns, Evidence
 from .faces import Face, steps

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..datasets.schema import LABELS
+from ...datasets.schema import LABELS
 from .rules import Rules
 
 Array = NDArray[np.float64]
