@@ -78,6 +78,15 @@ class Actor(ABC):
     def close(self) -> None:
         """Release what `setup` took. Called once per worker, after the last rows."""
 
+    def provenance(self) -> dict[str, str]:
+        """Model, revision and licence: of the model at hand, where an actor can take several."""
+        own = self.identity()
+        return {
+            "model": own["model"] or self.model,
+            "revision": own["revision"] or self.revision,
+            "licence": self.licence,
+        }
+
     def identity(self) -> dict[str, Any]:
         """What changes the answer: the class, its version, model, and all non-machine fields."""
         return {

@@ -25,6 +25,37 @@ class Turn(NamedTuple):
     speaker: int
 
 
+class Likelihood(NamedTuple):
+    """Whether two clusters are two speakers: the two-covariance model, with equal variances.
+
+    A speaker's voice is normal with variance `between` about the recording's. The mean of a cluster
+    of `t` seconds is normal about it, with variance `within * (1 + short_s / t)`: manner and
+    sentence shift a voice however long it is heard, and a short piece holds few sounds.
+
+    Attributes:
+        between: Variance of voices, per coordinate.
+        within: Variance of one voice from occasion to occasion, per coordinate.
+        short_s: Speech at which chance doubles `within`.
+    """
+
+    between: float
+    within: float
+    short_s: float
+
+    def of_two(self, means: Floats, speech_s: Floats) -> Floats:
+        """Log likelihood ratio of two speakers against one, `(k, k)`, for each pair of clusters.
+
+        Args:
+            means: `(k, d)`.
+            speech_s: `(k,)`, greater than 0.
+        """
+        variance = self.within * (1 + self.short_s / speech_s)
+        one = variance[:, None] + variance
+        two = one + 2 * self.between
+        squared = _squared_distances(means, means)
+        return (squared * (1 / one - 1 / two) - means.shape[1] * np.log(two / one)) / 2
+
+
 def windows(spans: Floats, *, length_s: float, hop_s: float) -> tuple[Floats, Ints]:
     """Cut spans into windows of equal length that overlap.
 
@@ -49,6 +80,20 @@ def windows(spans: Floats, *, length_s: float, hop_s: float) -> tuple[Floats, In
         stops.append(np.minimum(first + length_s, stop))
         owners.append(np.full(len(first), i))
     return np.stack([np.concatenate(starts), np.concatenate(stops)], 1), np.concatenate(owners)
+
+
+def shares(cut: Floats, span: Ints) -> Floats:
+    """Share the length of each span out among its windows, `(n,)`, in seconds.
+
+    Example:
+        >>> shares(np.array([[0.0, 1.0], [1.0, 2.0], [3.0, 3.5]]), np.array([0, 0, 1]))
+        array([1. , 1. , 0.5])
+    """
+    _, first, inverse, count = np.unique(
+        span, return_index=True, return_inverse=True, return_counts=True
+    )
+    length_s = cut[first + count - 1, 1] - cut[first, 0]
+    return (length_s / count)[inverse]
 
 
 def smooth(scores: Floats, switch_cost: Floats) -> Ints:
@@ -80,24 +125,28 @@ def smooth(scores: Floats, switch_cost: Floats) -> Ints:
 def cluster(
     embeddings: Floats,
     span: Ints,
+    seconds: Floats,
     *,
-    threshold: float,
+    likelihood: Likelihood,
     switch_cost: float,
+    min_speech_s: float = 0.0,
     min_speakers: int = 1,
-    max_speakers: int = 5,
+    max_speakers: int = 10,
 ) -> Ints:
     """Say which windows one speaker spoke.
 
-    Starts with too many clusters (Ward), then in turn smooths over time and merges the two nearest,
-    until the nearest means are farther apart than `threshold` and no more than `max_speakers`
-    are left. Smoothing before each merge keeps windows that straddle a change from bridging two
-    speakers. Time grows linearly with the number of windows.
+    Starts with too many clusters (Ward), then in turn smooths over time and merges the two that
+    are likeliest one speaker, until all are likelier two, none is smaller than `min_speech_s` and
+    no more than `max_speakers` are left. Smoothing before each merge keeps windows that straddle a
+    change from bridging two speakers. Time grows linearly with the number of windows.
 
     Args:
         embeddings: `(n, d)`.
         span: For each window the index of its span; changing speaker between spans is free.
-        threshold: Euclidean distance of two means from which they are two speakers.
+        seconds: For each window the speech it stands for, see `shares`.
+        likelihood: Of two speakers.
         switch_cost: Of changing speaker within a span, in halves of a squared distance.
+        min_speech_s: A cluster with less joins the likeliest other.
         min_speakers: Merging stops here; there may still be fewer, if fewer are found.
         max_speakers: Merging goes on down to here.
 
@@ -111,12 +160,17 @@ def cluster(
     while True:
         _, means = _assign(embeddings, means, cost)
         labels, means = _assign(embeddings, means, cost)
-        apart = _squared_distances(means, means)
-        np.fill_diagonal(apart, np.inf)
-        a, b = np.unravel_index(apart.argmin(), apart.shape)
-        crowded = len(means) > max_speakers
-        if len(means) <= min_speakers or (apart[a, b] > threshold**2 and not crowded):
+        if len(means) <= min_speakers:
             return by_appearance(labels)
+        speech_s = np.bincount(labels, seconds)
+        two = likelihood.of_two(means, speech_s)
+        np.fill_diagonal(two, np.inf)
+        a, b = np.unravel_index(two.argmin(), two.shape)
+        if two[a, b] > 0 and len(means) <= max_speakers:
+            b = speech_s.argmin()
+            if speech_s[b] >= min_speech_s:
+                return by_appearance(labels)
+            a = two[b].argmin()
         _, means = _means(embeddings, np.where(labels == b, a, labels))
 
 
@@ -161,7 +215,7 @@ def merge(turns: Iterable[Turn], max_gap_s: float) -> list[Turn]:
     """Join turns of one speaker with a gap of at most `max_gap_s`, whoever speaks in between.
 
     Returns:
-        In order of start; turns of different speakers may overlap.
+        In order of start, then stop; turns of different speakers may overlap.
 
     Example:
         >>> merge([Turn(0, 1, 0), Turn(1, 1.2, 1), Turn(1.2, 2, 0)], 0.5)
@@ -176,7 +230,7 @@ def merge(turns: Iterable[Turn], max_gap_s: float) -> list[Turn]:
         else:
             last[turn.speaker] = len(joined)
             joined.append(turn)
-    return joined
+    return sorted(joined)  # a turn that grew may now follow one with the same start
 
 
 def exclusive(turns: Iterable[Turn]) -> list[Turn]:

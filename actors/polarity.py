@@ -20,7 +20,10 @@ class Polarity(Actor):
     model = "VADER"
     revision = "3.3.2"
     licence = "MIT"
-    quality = ""
+    quality = (
+        "Positive, neutral or negative on 1109 lines of TV dialogue (MELD dev): 41% right, where "
+        "always neutral gets 42%; macro F1 0.40 against 0.20."
+    )
 
     def setup(self) -> None:
         """Load the lexicon."""

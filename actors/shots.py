@@ -130,7 +130,7 @@ class Shots:
     def _change(self, small: Image) -> float:
         import cv2
 
-        hsv = cv2.cvtColor(small, cv2.COLOR_BGR2HSV)
+        hsv = np.asarray(cv2.cvtColor(small, cv2.COLOR_BGR2HSV), np.uint8)
         last, self._last = self._last, hsv
         if last is None or last.shape != hsv.shape:
             return 0.0

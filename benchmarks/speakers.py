@@ -1,13 +1,11 @@
 """Who speaks when, against the truth: diarization error rate and speaker count.
 
-    python benchmarks/speakers.py ../shared/data [--json FILE]
+    python benchmarks/speakers.py [DATA] [--json FILE]
 
 DER has collar 0 and scores overlap. One setting for all sets, end to end: speech is what
 `VoiceActivity` finds. "one speaker" gives all of it, with the same pauses bridged, to one speaker.
 """
 
-import argparse
-import json
 import time
 import warnings
 from collections.abc import Iterator
@@ -15,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from common import arguments, data_folder, show
 
 from mien.actors.clustering import Turn, merge
 from mien.actors.speakers import ResemblyzerSpeakers, Speakers
@@ -117,22 +116,8 @@ def score(data: Path) -> list[dict[str, Any]]:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", type=Path, help="folder laid out like the test data")
-    parser.add_argument("--json", type=Path, help="also write the table here")
-    options = parser.parse_args()
-    table = score(options.data)
-    print("| system | set | files | DER | false alarm | missed | confusion | count error | rtf |")
-    print("|---|---|---|---|---|---|---|---|---|")
-    for row in table:
-        rates = ("der", "false alarm", "missed detection", "confusion")
-        print(
-            f"| {row['system']} | {row['set']} | {row['files']} | "
-            + " | ".join(f"{row[rate]:.3f}" for rate in rates)
-            + f" | {row['count_error']:.2f} ({row['count_bias']:+.2f}) | {row['rtf']:.4f} |"
-        )
-    if options.json:
-        options.json.write_text(json.dumps(table, indent=2))
+    asked = arguments(__doc__, data={"bare": True, "nargs": "?", "type": Path})
+    show("Speakers", score(asked.data or data_folder()), asked.json)
 
 
 if __name__ == "__main__":

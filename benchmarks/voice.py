@@ -1,13 +1,12 @@
 """How good words, pitch and arousal are on real speech, and how fast.
 
-    python benchmarks/voice.py ../shared/data [--json FILE]
+    python benchmarks/voice.py [DATA] [--json FILE]
 
 The folder is laid out like the project's test media: `asr/transcripts.tsv` (file, reference),
 word times beside the LibriVox clips, `video/grid/transcripts.tsv`, `speech_emotion/emodb`.
 Word error rates are jiwer's, over lower-case words without punctuation; numerals stay as they are.
 """
 
-import argparse
 import csv
 import json
 import re
@@ -20,6 +19,7 @@ import jiwer
 import numpy as np
 import pyarrow as pa
 import train_arousal
+from common import arguments, data_folder, show
 
 from mien.actors.actor import Actor
 from mien.actors.arousal import Arousal
@@ -167,37 +167,21 @@ def _tsv(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file, delimiter="\t"))
 
 
-def show(title: str, rows: list[Row]) -> None:
-    """Print rows as a table."""
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    cells = [[_cell(row.get(name, "")) for name in columns] for row in rows]
-    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
-    print(f"\n{title}")
-    for line in [columns, *cells]:
-        print("  " + "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip())
-
-
-def _cell(value: object) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
-
-
 def main() -> None:
     """Score on the data folder, print the tables."""
-    parser = argparse.ArgumentParser(description="Words, pitch and arousal on real speech.")
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
+    asked = arguments(__doc__, data={"bare": True, "nargs": "?", "type": Path})
+    data = asked.data or data_folder()
     found = {
-        "speed": speed(options.data),
-        "words": words(options.data),
-        "word times": [word_times(options.data)],
-        "pitch": [pitch(options.data)],
-        "arousal": [{"measure": k, "value": v} for k, v in arousal(options.data).items()],
+        "speed": speed(data),
+        "words": words(data),
+        "word times": [word_times(data)],
+        "pitch": [pitch(data)],
+        "arousal": [{"measure": k, "value": v} for k, v in arousal(data).items()],
     }
     for title, rows in found.items():
         show(title, rows)
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
+    if asked.json:
+        asked.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":

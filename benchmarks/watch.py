@@ -6,8 +6,6 @@ All lines run on the same cores: processes of one thread each, or one process wi
 Without FILE a five-minute 720p film is made by code first.
 """
 
-import argparse
-import json
 import os
 import shutil
 import subprocess
@@ -22,6 +20,7 @@ from typing import Any
 
 import av
 import pyarrow as pa
+from common import arguments, show
 from film import make
 
 from mien.actors.watch import Watch
@@ -120,28 +119,21 @@ def measure(path: str, workers: int) -> dict[str, Any]:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("file", nargs="?")
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
-    args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        path = args.file or str(make(Path(folder) / "film.mp4"))
-        result = measure(path, args.workers)
-    file = result["file"]
-    print(
-        f"{file['width']}x{file['height']}, {file['duration_s']:.0f} s, {file['codec']}, "
-        f"{8e-6 * file['size_bytes'] / file['duration_s']:.1f} Mbit/s, {result['cores']} cores; "
-        f"workers start in {result['setup_s']:.1f} s"
+    asked = arguments(
+        __doc__,
+        file={"bare": True, "nargs": "?"},
+        workers={"type": int, "default": len(os.sched_getaffinity(0))},
     )
-    print(f"{'':36}{'seconds':>9}{'frames/s':>10}{'of line 1':>11}")
-    for name, line in result["lines"].items():
-        print(
-            f"{name:36}{line['seconds']:9.2f}{line['frames_per_s']:10.0f}"
-            f"{line['speed_to_first']:11.2f}"
-        )
-    if args.json:
-        args.json.write_text(json.dumps(result, indent=1))
+    with tempfile.TemporaryDirectory() as folder:
+        path = asked.file or str(make(Path(folder) / "film.mp4"))
+        result = measure(path, asked.workers)
+    facts, lines = result["file"], result.pop("lines")
+    title = (
+        f"{facts['width']}x{facts['height']}, {facts['duration_s']:.0f} s, {facts['codec']}, "
+        f"{8e-6 * facts['size_bytes'] / facts['duration_s']:.1f} Mbit/s"
+    )
+    rows = [{"what": name, **numbers} for name, numbers in lines.items()]
+    show(title, rows, asked.json, **result)
 
 
 if __name__ == "__main__":

@@ -48,8 +48,7 @@ class Stage:
 
     def provenance(self) -> dict[str, str]:
         """What the `models` column says of this stage."""
-        a = self.actor
-        return {"role": self.role, "model": a.model, "revision": a.revision, "licence": a.licence}
+        return {"role": self.role, **self.actor.provenance()}
 
 
 class Journal:
@@ -251,10 +250,11 @@ def _record(
     stage: Stage, rows: pa.Table, seconds: np.ndarray, errors: dict[int, Exception]
 ) -> pa.Table:
     new: dict[str, list] = {name: rows[name].to_pylist() for name in _WRITTEN}
+    provenance = stage.provenance()
     for i in np.flatnonzero(~np.isnan(seconds)).tolist():
         timing = {"stage": stage.role, "seconds": float(seconds[i])}
         new["timings"][i] = [*(new["timings"][i] or []), timing]
-        new["models"][i] = [*(new["models"][i] or []), stage.provenance()]
+        new["models"][i] = [*(new["models"][i] or []), provenance]
     for i, error in errors.items():
         new["status"][i] = "failed"
         new["error_stage"][i] = stage.role

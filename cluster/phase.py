@@ -42,12 +42,14 @@ class Phase:
         stages: The chain, in order.
         upstream: Hashes of the phases whose tables the manifest is made from.
         keeps: Columns of the manifest that stand in the table, beside the key.
+        rows_from: What else decides which rows there are, for example how a video is cut.
     """
 
     name: str
     stages: tuple[Stage, ...]
     upstream: tuple[str, ...] = ()
     keeps: pa.Schema = field(default_factory=lambda: pa.schema([]))
+    rows_from: object = None
 
     @property
     def hash(self) -> str:
@@ -56,6 +58,7 @@ class Phase:
             "schema": schema.VERSION,
             "stages": [{"role": s.role, **s.actor.identity()} for s in self.stages],
             "upstream": self.upstream,
+            "rows_from": self.rows_from,
         }
         text = json.dumps(content, sort_keys=True, default=repr)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -239,30 +242,38 @@ def pools(
             return [Pool(p.stages, n) for p, n in zip(ones, sizes, strict=True)]
 
 
-def try_once(chains: Sequence[Sequence[Stage]]) -> None:
-    """Set up each chain once in a disposable process, outside any pool.
+class Trial:
+    """Sets up each chain once in a disposable process, outside any pool.
 
     Ray Data starts an actor that fails to import or to set up again and again, for ever; so every
-    chain is tried before the run.
-
-    Raises:
-        SetupError: An actor cannot be set up, or its process died of it.
+    chain is tried once before its phase. The trial runs while the driver does other things.
     """
-    trial = ray.remote(num_cpus=1, max_retries=0)(_trial)
-    try:
-        problem = ray.get(trial.remote([cloudpickle.dumps(list(chain)) for chain in chains]))
-    except WorkerCrashedError as error:
-        if len(chains) == 1:
-            roles = ", ".join(repr(stage.role) for stage in chains[0])
-            raise SetupError(f"setting up the actors {roles} kills their process.") from error
-        for chain in chains:  # which one was it?
-            try_once([chain])
-        raise SetupError("setting up all actors in one process kills it.") from error
-    if problem:
-        raise SetupError(problem)
+
+    def __init__(self, chains: Sequence[Sequence[Stage]]) -> None:
+        self._chains = chains
+        trial = ray.remote(num_cpus=1, max_retries=0)(_try)
+        self._answer = trial.remote([cloudpickle.dumps(list(chain)) for chain in chains])
+
+    def wait(self) -> None:
+        """Wait for the end of the trial.
+
+        Raises:
+            SetupError: An actor cannot be set up, or its process died of it.
+        """
+        try:
+            problem = ray.get(self._answer)
+        except WorkerCrashedError as error:
+            if len(self._chains) == 1:
+                roles = ", ".join(repr(stage.role) for stage in self._chains[0])
+                raise SetupError(f"setting up the actors {roles} kills their process.") from error
+            for chain in self._chains:  # which one was it?
+                Trial([chain]).wait()
+            raise SetupError("setting up all actors in one process kills it.") from error
+        if problem:
+            raise SetupError(problem)
 
 
-def _trial(chains: Sequence[bytes]) -> str | None:
+def _try(chains: Sequence[bytes]) -> str | None:
     try:
         for chain in chains:
             for stage in set_up(chain):
@@ -333,6 +344,7 @@ def run(
     spare_cpus: int = 2,
     retry: bool = False,
     stale: Collection[str] = (),
+    ready: Callable[[], None] = lambda: None,
     progress: Callable[[Report], None] = lambda report: None,
 ) -> Report:
     """Run a phase as one Ray Data execution over a Parquet manifest.
@@ -341,12 +353,13 @@ def run(
     manifest stands in the table exactly once.
 
     Args:
-        phase: What to run; its chain has been tried once (`try_once`).
+        phase: What to run; its chain has been tried once (`Trial`).
         manifest: `schema.KEY` and what the chain reads.
         run_dir: The run's folder.
         spare_cpus: CPUs to leave to Ray Data's own tasks.
         retry: Also make another attempt at rows that failed.
         stale: Ids of rows to do again although they stand.
+        ready: Called before Ray is needed, that is where there are rows to do.
         progress: Called after each block of finished rows.
 
     Raises:
@@ -360,6 +373,7 @@ def run(
     progress(report)
     if not len(todo):
         return report
+    ready()
     began = time.perf_counter()
     sink = Sink(table=table)
     source = run_dir / "manifests" / f"{phase.name}.parquet"

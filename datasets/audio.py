@@ -107,7 +107,8 @@ def _frame_sizes(uri: str, index: int) -> tuple[int, int]:
     """Samples of the first two frames: codecs with a delay cut the first one short."""
     with opened(uri) as container:
         try:
-            frames = container.decode(container.streams[index])
+            stream = next(s for s in container.streams.audio if s.index == index)
+            frames = container.decode(stream)
             sizes = [frame.samples for frame, _ in zip(frames, range(2), strict=False)]
         except av.error.FFmpegError:
             sizes = []

@@ -5,6 +5,7 @@ Times are seconds from the start of the container: a stream that begins late beg
 
 import errno
 import hashlib
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -119,10 +120,10 @@ def _refused(uri: str, size: int, error: Exception) -> MediaError:
 
 def _best(streams: list[S]) -> S | None:
     def rank(stream: S) -> tuple[int, int, int, int]:
-        codec = stream.codec_context
         chosen = int(bool(stream.disposition & Disposition.default))
         if isinstance(stream, VideoStream):
-            return chosen, codec.width * codec.height, 0, -stream.index
+            picture = stream.codec_context
+            return chosen, picture.width * picture.height, 0, -stream.index
         return chosen, stream.channels or 0, stream.rate or 0, -stream.index
 
     return max(streams, key=rank, default=None)
@@ -145,14 +146,18 @@ def best_audio(container: InputContainer) -> AudioStream | None:
 
 
 def _decodable(stream: VideoStream | AudioStream) -> bool:
-    codec = stream.codec_context
-    if codec is None:
+    if stream.codec_context is None:
         return False
-    return codec.width > 0 if isinstance(stream, VideoStream) else (stream.rate or 0) > 0
+    if isinstance(stream, VideoStream):
+        return stream.codec_context.width > 0
+    return (stream.rate or 0) > 0
 
 
 def origin_s(container: InputContainer) -> float:
-    """When the container starts, on the clock of its streams, seconds."""
+    """When the container starts, on the clock of its streams, seconds.
+
+    The earliest of its streams begins here, and a player shows this moment as 0.
+    """
     return (container.start_time or 0) / av.time_base
 
 
@@ -232,6 +237,12 @@ def probe(uri: str) -> dict[str, Any]:
             facts |= _picture(video) | {"variable_fps": _variable_fps(uri)}
         duration = container.duration
     facts["duration_s"] = duration / av.time_base if duration else _measured_s(uri)
+    if not 0 < (facts["duration_s"] or 0) < math.inf:
+        raise MediaError(
+            uri,
+            "holds no sound or picture: its duration is zero or unknown",
+            "record or download it again, or remove it",
+        )
     if video is not None:
         with opened(uri) as container:
             turn = rotation_deg(container)

@@ -1,7 +1,7 @@
 """Tables: folders of Parquet files in which a visible file is a complete file."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -37,7 +37,7 @@ def replace(path: Path, content: bytes) -> None:
 class Table:
     """One table of a run, in a folder that is named by the hash of what changes its content.
 
-    Rows are only ever added. A retried row stands once per attempt in the files; every reader
+    Rows are added, never changed. A retried row stands once per attempt in the files; every reader
     here gives the newest attempt alone.
 
     Attributes:
@@ -129,6 +129,30 @@ class Table:
             file = pa.array([path.name] * len(rows), pa.string())
             parts.append(rows.append_column("file", file))
         return newest(pa.concat_tables(parts)).to_pylist() if parts else []
+
+    def drop(self, column: str, values: Collection[str]) -> None:
+        """Take rows out, file by file: each file is replaced whole, by rename.
+
+        For tables that follow from others alone, where a newer row supersedes an older one.
+
+        Args:
+            column: Looked at.
+            values: Rows with one of these go.
+        """
+        if not values:
+            return
+        gone = pa.array(list(values), pa.string())
+        for path in self.files():
+            rows = self._scan(self.schema.names, None, [path])
+            kept = rows.filter(pc.invert(pc.is_in(rows[column], gone)))
+            if len(kept) == len(rows):
+                continue
+            if len(kept):
+                sink = pa.BufferOutputStream()
+                pq.write_table(kept, sink, compression="zstd")
+                replace(path, sink.getvalue().to_pybytes())
+            else:
+                path.unlink()
 
     def count(self) -> int:
         """How many rows the files hold, each attempt counted."""

@@ -6,8 +6,9 @@ import logging
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..cluster.memory import PeakMemory
-from ..cluster.phase import Report, run, try_once
+from ..cluster.phase import Report, Trial, run
 from ..cluster.session import Cluster, session
 from ..datasets.corpus import Corpus, Skip
 from ..datasets.ids import row_id
 from ..datasets.table import Table, replace, table_schema
 from . import provenance
-from .fusion.timeline import UTTERANCES
+from .fusion.rules import Rules
+from .fusion.timeline import RULES, UTTERANCES
 from .graph import Graph
 from .profile import Profile
 from .progress import Progress
@@ -29,6 +31,8 @@ from .report import write_index
 from .status import CORPUS, RECORD
 
 log = logging.getLogger(__name__)
+
+_WORK = ("phases", "startup", "wall_s", "peak_memory_gb")
 
 
 class BusyError(RuntimeError):
@@ -47,6 +51,7 @@ class Analyze:
         retry: Whether to try failed rows again.
         span_s: A video is watched in spans of at most this length, in seconds.
         chunk_s: Speech is transcribed in chunks of at most this length, in seconds.
+        fusion: How the evidence becomes a timeline.
         config: The composed configuration, kept with the run.
     """
 
@@ -57,6 +62,7 @@ class Analyze:
     retry: bool = False
     span_s: float = 60.0
     chunk_s: float = 30.0
+    fusion: Rules = RULES
     config: str = ""
     reports: list[Report] = field(default_factory=list)
 
@@ -69,7 +75,13 @@ class Analyze:
 
     def graph(self) -> Graph:
         """The phases of this run."""
-        return Graph(profile=self.models, run=self.folder, span_s=self.span_s, chunk_s=self.chunk_s)
+        return Graph(
+            profile=self.models,
+            run=self.folder,
+            span_s=self.span_s,
+            chunk_s=self.chunk_s,
+            rules=self.fusion,
+        )
 
     def __call__(self) -> int:
         """Run what is outstanding.
@@ -81,11 +93,9 @@ class Analyze:
         with PeakMemory() as memory, Progress() as progress, locked(self.folder):
             began = time.perf_counter()
             files, skips = self.corpus.survey()
+            before = self._before()
             record = self._keep(graph, files, skips)
-            with session(self.cluster):
-                started = time.perf_counter() - began
-                try_once([phase.stages for phase in graph.phases.values()])
-                tried = time.perf_counter() - began - started
+            with Workers(self.cluster, graph) as workers:
                 for name, phase in graph.phases.items():
                     manifest = graph.manifest(name, files)
                     report = run(
@@ -95,18 +105,29 @@ class Analyze:
                         spare_cpus=self.cluster.spare_cpus,
                         retry=self.retry,
                         stale=self._stale(graph, name, manifest),
+                        ready=partial(workers.ready, name),
                         progress=progress.show,
                     )
                     self.reports.append(report)
             flatten_utterances(graph)
-            self._conclude(
-                record,
-                wall_s=time.perf_counter() - began,
-                startup={"ray_s": started, "try_actors_s": tried},
-                peak_memory_gb=memory.peak_gb,
-            )
+            if before and not any(report.todo for report in self.reports):
+                record.update({name: before.get(name) for name in _WORK})  # nothing was done
+            else:
+                record["phases"] = [report.summary() for report in self.reports]
+                record["startup"] = workers.startup
+                record["wall_s"] = time.perf_counter() - began
+                record["peak_memory_gb"] = memory.peak_gb
+            record["finished"] = provenance.now()
+            replace(self.folder / RECORD, _json(record))
+            write_index(self.folder, record)
         progress.close(self.reports, self.folder)
         return 0
+
+    def _before(self) -> dict[str, Any] | None:
+        """The record of the run that stands here, if it came to its end."""
+        path = self.folder / RECORD
+        record = json.loads(path.read_text()) if path.exists() else {}
+        return record if record.get("finished") else None
 
     def _stale(self, graph: Graph, name: str, manifest: pa.Table) -> frozenset[str]:
         """Timelines on old evidence, and those whose page was deleted."""
@@ -123,7 +144,10 @@ class Analyze:
             "mien": provenance.version(),
             "config": self.config,
             "corpus": {"files": len(files), "skipped": [skip._asdict() for skip in skips]},
-            "tables": {name: graph.table(name).folder.name for name in graph.phases},
+            "tables": {
+                **{name: graph.table(name).folder.name for name in graph.phases},
+                "utterances": utterances(graph).folder.name,
+            },
             "models": [
                 {**stage.provenance(), "quality": stage.actor.quality}
                 for phase in graph.phases.values()
@@ -141,26 +165,57 @@ class Analyze:
         replace(self.folder / CORPUS, _parquet(files))
         return record
 
-    def _conclude(self, record: dict[str, Any], **facts: Any) -> None:  # noqa: ANN401
-        record.update(facts, finished=provenance.now())
-        record["phases"] = [report.summary() for report in self.reports]
-        replace(self.folder / RECORD, _json(record))
-        write_index(self.folder, record)
+
+class Workers:
+    """Ray, started when the first phase has rows to do, and the trial of all actors.
+
+    Attributes:
+        startup: Seconds until Ray stood, and spent waiting for the trial.
+    """
+
+    def __init__(self, cluster: Cluster, graph: Graph) -> None:
+        self.startup: dict[str, float] = {}
+        self._cluster, self._graph = cluster, graph
+        self._stack = ExitStack()
+        self._trial: Trial | None = None
+
+    def ready(self, phase: str) -> None:
+        """Make sure that a phase can run.
+
+        Raises:
+            SetupError: An actor of the run cannot be set up.
+        """
+        began = time.perf_counter()
+        if self._trial is None:
+            self._stack.enter_context(session(self._cluster))
+            self._trial = Trial([p.stages for p in self._graph.phases.values()])
+            self.startup["ray_s"] = time.perf_counter() - began
+        if phase != "videos" and "await_trial_s" not in self.startup:
+            began = time.perf_counter()  # probing needs no model: it filled the wait
+            self._trial.wait()
+            self.startup["await_trial_s"] = time.perf_counter() - began
+
+    def __enter__(self) -> "Workers":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
 
 
 def flatten_utterances(graph: Graph, group: int = 256) -> None:
     """Bring the table `utterances` up to the timelines: one row for each segment.
 
-    A file holds whole videos, so a video's utterances stand there all or not at all. A timeline
-    that was made anew comes with a higher `attempt`; the newest one of a video counts.
+    A file holds whole videos, so a video's utterances stand there all or not at all; those of a
+    timeline that was made anew take the place of the old ones.
     """
     source = graph.table("timeline")
     table = utterances(graph)
-    done = set(
-        zip(*(table.read([c])[c].to_pylist() for c in ("timeline_id", "attempt")), strict=True)
-    )
-    rows = source.read(["id", "attempt"], status="ok").to_pylist()
-    todo = [r["id"] for r in rows if (r["id"], r["attempt"]) not in done]
+    stand = table.read(["timeline_id", "attempt"]).to_pylist()
+    done = {(row["timeline_id"], row["attempt"]) for row in stand}
+    rows = source.read(["id", "attempt", "segments"], status="ok").to_pylist()
+    anew = [r for r in rows if (r["id"], r["attempt"]) not in done]
+    table.drop("timeline_id", {r["id"] for r in anew})
+    todo = [r["id"] for r in anew if r["segments"]]
     for at in range(0, len(todo), group):
         flat = []
         for row in source.read(ids=todo[at : at + group], status="ok").to_pylist():

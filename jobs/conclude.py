@@ -14,7 +14,8 @@ from ..actors.actor import MACHINE, Actor, answer
 from ..datasets import schema, timeline
 from ..datasets.table import newest, replace
 from .fusion.evidence import Evidence
-from .fusion.timeline import UTTERANCES, fuse, utterance_rows
+from .fusion.rules import Rules
+from .fusion.timeline import RULES, UTTERANCES, fuse, utterance_rows
 from .pages import page
 
 EVIDENCE = schema.rows(
@@ -44,6 +45,7 @@ class Conclude(Actor):
     """The timeline and the page of a video, from the tables of the phases before.
 
     Attributes:
+        rules: Of the fusion.
         run: The run's folder.
         tables: Folder of each table, by name.
         models: What filled each role, for the page.
@@ -54,6 +56,7 @@ class Conclude(Actor):
     model: ClassVar[str] = "mien fusion"
     licence: ClassVar[str] = "Apache-2.0"
 
+    rules: Rules = RULES
     run: str = field(metadata=MACHINE)
     tables: dict[str, str] = field(metadata=MACHINE)
     models: list[dict] = field(metadata=MACHINE)
@@ -102,7 +105,8 @@ class Conclude(Actor):
                 voice=done["voice"].to_pylist() if "voice" in done else (),
                 models=self.models,
                 failures=_failures(found),
-            )
+            ),
+            self.rules,
         )
         problems = timeline.validate(made)
         if problems:

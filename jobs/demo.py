@@ -190,7 +190,7 @@ def _sound(said: list[list[Said]], frames: int) -> NDArray[np.int16]:
 
 
 def _pictures(said: list[list[Said]], bounds: list[int]) -> Iterator[Image]:
-    from skimage import data  # pyright: ignore[reportMissingImports]
+    from skimage import data
 
     portrait = data.astronaut()
     puppets = {"ann": Puppet(portrait), "ben": Puppet(somebody_else(portrait))}

@@ -55,7 +55,8 @@ class Doctor:
                 reason = actor.missing()
                 here = "no: " + reason if reason else "spare" if taken else "fills the role"
                 taken = taken or reason is None
-                model = f"{actor.model} {actor.revision}".strip()
+                own = actor.provenance()
+                model = f"{own['model']} {own['revision']}".strip()
                 lines.add_row(role, name, model, actor.licence, escape(here), escape(actor.quality))
             unfilled = unfilled or not taken
         console.print(lines)

@@ -20,6 +20,8 @@ from ..datasets.ids import row_id
 from ..datasets.table import Table
 from ..datasets.video import spans
 from .conclude import EVIDENCE, Conclude
+from .fusion.rules import Rules
+from .fusion.timeline import RULES
 from .fusion.utterances import utterances_of
 from .profile import Profile
 
@@ -42,6 +44,9 @@ UPSTREAM = {
 }
 """The tables that each phase's manifest is made from."""
 
+REQUIRED = ("probe", "voice_activity", "diarize")
+UTTERANCE_RULES = ("assignment", "fill_nearest_s", "max_gap_s", "max_utterance_s")
+
 GROUP = 256
 """Videos whose rows are held in memory at a time."""
 
@@ -55,23 +60,41 @@ class Graph:
         run: The run's folder.
         span_s: Length of a watched span, at most.
         chunk_s: Length of a transcribed chunk, at most.
+        rules: Of the fusion.
     """
 
     profile: Profile
     run: Path
     span_s: float
     chunk_s: float
+    rules: Rules = RULES
     phases: dict[str, Phase] = field(init=False)
 
     def __post_init__(self) -> None:
+        for role in REQUIRED:
+            if not self.profile.roles.get(role):
+                raise ValueError(
+                    f"`models.roles` must fill {', '.join(map(repr, REQUIRED))}, which all else "
+                    f"stands on, but leaves out {role!r}."
+                )
         phases: dict[str, Phase] = {}
+        rows_from = {
+            "speech": {"chunk_s": self.chunk_s},
+            "watch": {"span_s": self.span_s},
+            "voice": {name: getattr(self.rules, name) for name in UTTERANCE_RULES},
+        }
         for name, roles in ROLES.items():
             stages = self.profile.stages(roles)
             if stages:
                 phases[name] = Phase(
-                    name=name, stages=stages, upstream=_hashes(phases, name), keeps=KEEPS[name]
+                    name=name,
+                    stages=stages,
+                    upstream=_hashes(phases, name),
+                    keeps=KEEPS[name],
+                    rows_from=rows_from.get(name),
                 )
         conclude = Conclude(
+            rules=self.rules,
             run=str(self.run),
             tables={name: phase.table(self.run).folder.name for name, phase in phases.items()},
             models=[
@@ -120,6 +143,8 @@ class Graph:
         columns = ["video_id", "uri", "fingerprint", "duration_s", "fps", "has_video", "has_audio"]
         rows = self.table("videos").read(columns, ids=files["id"].to_pylist(), status="ok")
         videos = sorted(rows.to_pylist(), key=lambda v: v["video_id"])
+        for video in videos:  # of unknown length: nothing to watch, and still a timeline
+            video["duration_s"] = video["duration_s"] or 0.0
         for at in range(0, len(videos), GROUP):
             yield videos[at : at + GROUP]
 
@@ -163,10 +188,20 @@ class Graph:
         for video in videos:
             for row in turns[video["video_id"]]:
                 words = [w for r in speech[video["video_id"]] for w in r["words"] or []]
-                for said in utterances_of({**row, "words": words}):
+                for said in self._utterances({**row, "words": words}):
                     start, stop = said["start_s"], said["stop_s"]
                     name = (said["speaker"], said["text"])
                     yield {**_row("voice", video, start, stop, *name), **_some(said, *_SAID)}
+
+    def _utterances(self, heard: dict) -> list[dict]:
+        rules = self.rules
+        return utterances_of(
+            heard,
+            rule=rules.assignment,
+            fill_nearest_s=rules.fill_nearest_s,
+            max_gap_s=rules.max_gap_s,
+            max_s=rules.max_utterance_s,
+        )
 
     def _timeline(self, videos: Sequence[dict]) -> Iterator[dict]:
         names = [v["video_id"] for v in videos]

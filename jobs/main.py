@@ -6,6 +6,7 @@ The words after the job are Hydra overrides; a bare word fills the job's first q
 
 import inspect
 import logging
+import os
 import re
 import signal
 import sys
@@ -19,7 +20,9 @@ from hydra import compose, initialize_config_module
 from hydra.errors import HydraException, InstantiationException
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from .failure import UnexpectedError, recorded
 
 ARGUMENTS = {
     "analyze": "corpus.path",
@@ -31,6 +34,9 @@ ARGUMENTS = {
     "demo": "job.path",
 }
 """The key that a bare word fills."""
+
+PATHS = {*ARGUMENTS.values(), "corpus.folder", "models.dir"}
+"""Keys whose value is taken as it stands, whatever characters the path has."""
 
 USAGE = """usage: mien <job> [argument] [key=value ...]
        mien <job> --help     explains the job and prints its configuration
@@ -51,7 +57,8 @@ def run(words: Sequence[str]) -> int:
     """Run a job from the words of a command line.
 
     Returns:
-        The job's own exit status; 2 for what cannot be run, 130 after Ctrl-C.
+        The job's own exit status; 2 for what cannot be run, 70 for what was not foreseen, 130
+        after Ctrl-C. With `MIEN_DEBUG=1` in the environment an error is raised instead.
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     signal.signal(signal.SIGTERM, _interrupt)
@@ -70,6 +77,12 @@ def run(words: Sequence[str]) -> int:
             "mien: stopped. What is done is kept; the same command takes up the rest.\n"
         )
         return 130
+    except BrokenPipeError:  # `mien status | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except UnexpectedError as error:
+        sys.stderr.write(f"mien: {error}\n")
+        return 70
     except (UsageError, ValueError, RuntimeError, OSError) as error:
         sys.stderr.write(f"mien: {error}\n")
         return 2
@@ -82,7 +95,7 @@ def _interrupt(number: int, frame: object) -> None:
 def _run(name: str, words: list[str]) -> int:
     jobs = names("job")
     if name not in jobs:
-        raise UsageError(f"there is no job {name!r}{nearest(name, jobs)}. Jobs: {', '.join(jobs)}.")
+        raise UsageError(f"there is no job {name!r}{nearest(name, jobs)} Jobs: {', '.join(jobs)}.")
     asks_help = [w for w in words if w in ("-h", "--help")]
     cfg = configuration(name, [w for w in words if w not in asks_help])
     if asks_help:
@@ -91,7 +104,8 @@ def _run(name: str, words: list[str]) -> int:
     job: Any = built(cfg.job)
     if hasattr(job, "config"):
         job.config = OmegaConf.to_yaml(cfg)
-    return job()
+    with recorded(Path(cfg.out)):
+        return job()
 
 
 def configuration(name: str, words: Sequence[str]) -> DictConfig:
@@ -104,21 +118,53 @@ def configuration(name: str, words: Sequence[str]) -> DictConfig:
     Raises:
         UsageError: A key or a choice does not exist; names the nearest ones.
     """
-    bare = [w for w in words if "=" not in w and not w.startswith("~")]
-    bare += [w for w in words if "=" in w and Path(w).exists()]
-    overrides = [w for w in words if w not in bare]
+    bare, paths, overrides = sorted_words(words)
     if len(bare) > 1 or (bare and name not in ARGUMENTS):
         most = "one bare word" if name in ARGUMENTS else "no bare word"
         raise UsageError(f"`mien {name}` takes {most}, but got {' '.join(map(repr, bare))}.")
+    if bare:
+        paths[ARGUMENTS[name]] = bare[0]
+        if "${" in bare[0]:
+            raise UsageError(f"a path must not hold '${{', but {bare[0]!r} does: rename it.")
     try:
         with initialize_config_module("mien.conf", version_base="1.3"):
             cfg = compose("mien", overrides=[f"job={name}", *overrides])
-            if bare:
-                OmegaConf.update(cfg, ARGUMENTS[name], bare[0])
+            for key, path in paths.items():
+                OmegaConf.update(cfg, key, path)
             _anchor(cfg)
             return cfg
     except (HydraException, OmegaConfBaseException) as error:
         raise UsageError(explained(error, name)) from error
+
+
+def sorted_words(words: Sequence[str]) -> tuple[list[str], dict[str, str], list[str]]:
+    """Part the words of a command line.
+
+    Returns:
+        Bare words; paths by key; Hydra overrides.
+
+    Raises:
+        UsageError: An option that does not exist.
+
+    Example:
+        >>> sorted_words(["a b='c'.mp4", "out=x y", "cluster.cores=2", "~models.roles.watch"])
+        (["a b='c'.mp4"], {'out': 'x y'}, ['cluster.cores=2', '~models.roles.watch'])
+    """
+    bare: list[str] = []
+    paths: dict[str, str] = {}
+    overrides: list[str] = []
+    for word in words:
+        key, _, value = word.partition("=")
+        if os.path.lexists(word) or not re.match(r"~\w|(\+{0,2}|~)[A-Za-z_][\w.@/:-]*=", word):
+            if word.startswith("-") and not os.path.lexists(word):
+                raise UsageError(f"there is no option {word!r}, only `--help`.")
+            bare.append(word)
+        elif key in PATHS and value and value not in ("null", "???") and "${" not in value:
+            quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+            paths[key] = value[1:-1] if quoted else value
+        else:
+            overrides.append(word)
+    return bare, paths, overrides
 
 
 def _anchor(cfg: DictConfig) -> None:
@@ -140,13 +186,18 @@ def built(cfg: DictConfig) -> Callable[[], int]:
         return instantiate(cfg, _convert_="object")
     except InstantiationException as error:
         cause = error.__cause__
-        if isinstance(cause, (ValueError, RuntimeError, OSError)):
-            raise UsageError(str(cause)) from error
+        where = re.search(r"full_key: (\S+)", str(error))
+        if isinstance(cause, TypeError) and where:  # a wrong name, or a value of a wrong type
+            raise UsageError(f"`{where[1]}` cannot be built from its values: {cause}.") from error
         raise UsageError(str(cause or error)) from error
+    except MissingMandatoryValue as error:
+        key = str(error.full_key).removeprefix("job.analyze.")
+        key = key.removeprefix("job.") if ".corpus." in key else key
+        raise UsageError(
+            f"`{key}` is missing. Give it as a bare word, or as `{key}=...`."
+        ) from error
     except OmegaConfBaseException as error:
-        key = getattr(error, "full_key", "") or ""
-        cure = " Give it as a bare word, or as key=value." if "Missing" in str(error) else ""
-        raise UsageError(f"{str(error).splitlines()[0]} ({key}).{cure}") from error
+        raise UsageError(f"{str(error).splitlines()[0]} (`{error.full_key}`).") from error
 
 
 def names(group: str) -> list[str]:
@@ -156,9 +207,9 @@ def names(group: str) -> list[str]:
 
 
 def nearest(word: str, known: Sequence[str]) -> str:
-    """Words for the names that look like a misspelt one; empty where none does."""
+    """End a sentence with the names that look like a misspelt one, if any does."""
     close = get_close_matches(word, known, n=3, cutoff=0.5)
-    return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
+    return f"; did you mean {' or '.join(map(repr, close))}?" if close else "."
 
 
 def keys(cfg: DictConfig, prefix: str = "") -> Iterator[str]:
@@ -180,17 +231,17 @@ def explained(error: Exception, job: str) -> str:
         group, _, word = choice[1].rpartition("/")
         known = names(group) if group else []
         return (
-            f"`{group}` has no choice {word!r}{nearest(word, known)}. Choices: {', '.join(known)}."
+            f"`{group}` has no choice {word!r}{nearest(word, known)} Choices: {', '.join(known)}."
         )
     key = re.search(r"Could not override '([^']+)'", text) or re.search(r"Key '([^']+)'", text)
     if key:
         with initialize_config_module("mien.conf", version_base="1.3"):
             known = list(keys(compose("mien", overrides=[f"job={job}"])))
         return (
-            f"there is no key {key[1]!r}{nearest(key[1], known)}. "
+            f"there is no key {key[1]!r}{nearest(key[1], known)} "
             f"`mien {job} --help` shows all keys."
         )
-    return text.splitlines()[0]
+    return f"{text.splitlines()[0].rstrip('.')}. `mien {job} --help` shows what can be set."
 
 
 def overview() -> str:

@@ -40,12 +40,12 @@ class Plan:
             open_end = name != "videos" and len(todo) == len(manifest)
             rows = f"{len(manifest)}{'+' if open_end else ''}"
             for i, stage in enumerate(phase.stages):
-                a = stage.actor
+                a, own = stage.actor, stage.provenance()
                 lines.add_row(
                     name if not i else "",
                     stage.role,
                     type(a).__name__,
-                    f"{a.model} {a.revision}".strip(),
+                    f"{own['model']} {own['revision']}".strip(),
                     f"{a.cpus:g} CPU, {a.gpus:g} GPU, {a.memory_gb:g} GB",
                     graph.table(name).folder.name if not i else "",
                     rows if not i else "",

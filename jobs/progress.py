@@ -1,5 +1,6 @@
 """Progress, shown while a job runs: bars on a terminal, lines in a log."""
 
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -22,7 +23,11 @@ from ..cluster.phase import Report
 
 LINE_EVERY_S = 15.0
 
-console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+console = Console(
+    highlight=False,
+    soft_wrap=not sys.stdout.isatty(),
+    width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160,  # in a log
+)
 
 
 class Progress:

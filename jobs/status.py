@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from omegaconf import OmegaConf
 from rich.markup import escape
@@ -30,13 +31,33 @@ def opened(run: str) -> tuple[Path, dict]:
             f"`out` must be the folder of a run, but '{folder}' holds no {RECORD}. Start one with "
             f"`mien analyze VIDEOS out={run}`."
         )
-    return folder, json.loads(record.read_text())
+    try:
+        return folder, json.loads(record.read_text())
+    except ValueError as error:
+        raise ValueError(
+            f"'{record}' cannot be read ({error}): remove it, and give `mien analyze` again; "
+            "the tables are kept."
+        ) from error
 
 
-def outcomes(folder: Path) -> list[dict]:
-    """Key and outcome of every row of a table, whatever else its columns are."""
+def outcomes(run: Path, record: dict) -> dict[str, list[dict]]:
+    """Key and outcome of the rows of each table that are about the corpus as it is now.
+
+    Rows of files that left it, or that have other content since, are left out.
+    """
     columns = [n for n in (*KEY.names, *OUTCOME.names) if n not in ("models", "timings")]
-    return Table(folder, table_schema()).read(columns).to_pylist()
+    schema = table_schema(pa.schema([("fingerprint", pa.string())]))
+    corpus = pq.read_table(run / CORPUS, columns=["id"])["id"].to_pylist()
+    videos, found = set(corpus), {}
+    contents: set[tuple[str, str | None]] = set()
+    for name, table in record["tables"].items():
+        rows = Table(run / "tables" / table, schema).read([*columns, "fingerprint"]).to_pylist()
+        if name == "videos":
+            rows = [r for r in rows if r["id"] in videos]
+            contents = {(r["video_id"], r["fingerprint"]) for r in rows}
+            contents |= {(r["video_id"], None) for r in rows}  # `utterances` has no such column
+        found[name] = [r for r in rows if (r["video_id"], r["fingerprint"]) in contents]
+    return found
 
 
 @dataclass(kw_only=True)
@@ -59,16 +80,13 @@ class Status:
             finished.
         """
         folder, record = opened(self.run)
-        files = {
-            r["video_id"] for r in pq.read_table(folder / CORPUS, columns=["video_id"]).to_pylist()
-        }
         lines = Lines("table", "rows", "ok", "failed", "files", title=str(folder))
         failed = []
-        for name, table in record["tables"].items():
-            rows = [r for r in outcomes(folder / "tables" / table) if r["video_id"] in files]
+        for name, rows in outcomes(folder, record).items():
             bad = [r for r in rows if r["status"] == "failed"]
             failed += bad
-            parts = len(list((folder / "tables" / table).glob("part-*.parquet")))
+            table = folder / "tables" / record["tables"][name]
+            parts = len(list(table.glob("part-*.parquet")))
             counts = (len(rows), len(rows) - len(bad), len(bad), parts)
             lines.add_row(name, *(str(n) for n in counts))
         console.print(lines)

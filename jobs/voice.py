@@ -113,7 +113,7 @@ class Espeak:
     """The C library; one per process."""
 
     def __init__(self) -> None:
-        import espeakng_loader  # pyright: ignore[reportMissingImports]
+        import espeakng_loader
 
         self._library = ctypes.CDLL(espeakng_loader.get_library_path())
         data = espeakng_loader.get_data_path().encode()

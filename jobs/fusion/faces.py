@@ -16,7 +16,7 @@ Array = NDArray[np.float64]
 LONGEST_STEP_S = 1.0
 """Two samples of a track further apart than this leave a gap."""
 SPEAKING = 0.07
-"""Movement of a mouth that surely speaks; half of it is undecided (jobs/expression.py)."""
+"""Movement of a mouth that surely speaks; half of it is undecided (`expression.py`)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 | flag | rule |
 |---|---|
-| `conflict` | the channels take opposite sides (jobs/conflict.py) |
+| `conflict` | the channels take opposite sides (`conflict.py`) |
 | `potential_incongruence` | a note `emotion_speech_mismatch` or `timing_delays` |
 | `stress_indicators` | notes of at least two different measures that rise under stress |
 | `low_confidence` | the fused emotion is less sure than `low_confidence` |

@@ -4,10 +4,22 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import multivariate_normal
 
-from mien.actors.clustering import Turn, cluster, exclusive, label_spans, merge, smooth, windows
+from mien.actors.clustering import (
+    Likelihood,
+    Turn,
+    cluster,
+    exclusive,
+    label_spans,
+    merge,
+    shares,
+    smooth,
+    windows,
+)
 
 TICK_S = 0.25
+VOICES = Likelihood(between=6.0, within=0.5, short_s=0.5)
 turns = st.lists(
     st.builds(
         lambda start, length, who: Turn(start * TICK_S, (start + length) * TICK_S, who),
@@ -88,7 +100,8 @@ def voices(order: list[int], seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 def test_distinct_voices_are_told_apart(order: list[int], one_span: bool) -> None:
     embeddings, who = voices(order)
     span = np.zeros(len(who), int) if one_span else np.repeat(np.arange(len(order)), 20)
-    labels = cluster(embeddings, span, threshold=5, switch_cost=2)
+    seconds = np.full(len(who), TICK_S)
+    labels = cluster(embeddings, span, seconds, likelihood=VOICES, switch_cost=2)
     assert len(set(labels)) == len(set(order))
     assert {(a, b) for a, b in zip(who, labels, strict=True)} == {
         (w, list(dict.fromkeys(order)).index(w)) for w in set(order)
@@ -97,19 +110,70 @@ def test_distinct_voices_are_told_apart(order: list[int], one_span: bool) -> Non
 
 def test_bounds_of_the_count_hold() -> None:
     embeddings, who = voices([0, 1, 2, 3])
-    span = np.zeros(len(who), int)
-    few = cluster(embeddings, span, threshold=5, switch_cost=2, max_speakers=2)
+    span, seconds = np.zeros(len(who), int), np.full(len(who), TICK_S)
+    few = cluster(embeddings, span, seconds, likelihood=VOICES, switch_cost=2, max_speakers=2)
     assert len(set(few)) == 2
-    many = cluster(embeddings, span, threshold=1e6, switch_cost=0, min_speakers=3)
+    alike = Likelihood(between=6.0, within=1e4, short_s=0.0)
+    many = cluster(embeddings, span, seconds, likelihood=alike, switch_cost=0, min_speakers=3)
     assert len(set(many)) == 3
-    assert len(cluster(embeddings[:0], span[:0], threshold=5, switch_cost=2)) == 0
-    assert cluster(embeddings[:1], span[:1], threshold=5, switch_cost=2).tolist() == [0]
+    for n in (0, 1):
+        found = cluster(embeddings[:n], span[:n], seconds[:n], likelihood=VOICES, switch_cost=2)
+        assert found.tolist() == [0] * n
+
+
+def test_who_hardly_speaks_is_given_to_another() -> None:
+    embeddings, who = voices([0, 1, 2])
+    span, seconds = np.repeat([0, 1, 2], 20), np.repeat([0.25, 0.25, 0.05], 20)
+    for min_speech_s, count in ((0.9, 3), (1.1, 2)):
+        labels = cluster(
+            embeddings,
+            span,
+            seconds,
+            likelihood=VOICES,
+            switch_cost=2,
+            min_speech_s=min_speech_s,
+        )
+        assert len(set(labels)) == count
+        assert labels[who == 0].max() == 0
+        assert labels[who == 1].min() == 1
+
+
+def test_likelihood_is_that_of_the_densities() -> None:
+    """Means of two clusters, jointly normal, with a vague prior on where the recording lies."""
+    model = Likelihood(between=1.3, within=0.3, short_s=0.5)
+    means, speech_s = np.array([[0.0, 1.0], [2.0, 0.5], [-1.0, 3.0]]), np.array([1.0, 2.0, 50.0])
+    found = model.of_two(means, speech_s)
+    vague = 1e7
+    for i, j in ((0, 1), (1, 2), (2, 0)):
+        noise = np.diag(0.3 * (1 + 0.5 / speech_s[[i, j]]))
+        two = vague + noise + 1.3 * np.eye(2)
+        one = vague + noise + 1.3
+        expected = sum(
+            multivariate_normal(cov=two).logpdf(pair) - multivariate_normal(cov=one).logpdf(pair)
+            for pair in means[[i, j]].T
+        )
+        assert found[i, j] == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_less_speech_the_farther_apart_two_voices_must_be() -> None:
+    model = Likelihood(between=1.3, within=0.3, short_s=0.5)
+    means = np.zeros((2, 12))
+    means[1, 0] = 4.0
+    assert model.of_two(means, np.array([20.0, 20.0]))[0, 1] > 0
+    assert model.of_two(means, np.array([1.0, 1.0]))[0, 1] < 0
+
+
+def test_seconds_of_windows_add_up_to_their_spans() -> None:
+    spans = np.array([[0.0, 2.0], [3.0, 3.5], [4.0, 9.1]])
+    cut, span = windows(spans, length_s=1.2, hop_s=0.25)
+    np.testing.assert_allclose(np.bincount(span, shares(cut, span)), spans[:, 1] - spans[:, 0])
 
 
 def test_many_windows_are_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mien.actors.clustering.SAMPLE", 50)
     embeddings, who = voices([0, 1] * 20)
-    labels = cluster(embeddings, np.zeros(len(who), int), threshold=5, switch_cost=2)
+    span, seconds = np.zeros(len(who), int), np.full(len(who), TICK_S)
+    labels = cluster(embeddings, span, seconds, likelihood=VOICES, switch_cost=2)
     assert (labels == who).all()
 
 

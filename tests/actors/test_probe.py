@@ -1,3 +1,4 @@
+import wave
 from pathlib import Path
 
 import pyarrow as pa
@@ -21,6 +22,14 @@ def test_one_row_per_file(data: Path) -> None:
     assert table["has_video"].to_pylist() == [False, True]
     assert table["fps"].to_pylist() == [None, 25.0]
     assert table["duration_s"].to_pylist() == [1.0, 12.0]
+
+
+def test_an_empty_recording_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "empty.wav"
+    with wave.open(str(path), "wb") as out:
+        out.setparams((1, 2, 16_000, 0, "NONE", ""))
+    with pytest.raises(MediaError, match="duration is zero or unknown"):
+        Probe().process(pa.table({"uri": [str(path)]}))
 
 
 def test_a_missing_file_is_an_error() -> None:

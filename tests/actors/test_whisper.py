@@ -11,6 +11,7 @@ import pytest
 
 from mien.actors.sound import Samples
 from mien.actors.whisper import FILES, FasterWhisper
+from mien.cluster.host import Stage
 
 LayerSpec: TypeAlias = Any  # CTranslate2 sets the attributes as it goes
 WORDS = 2000  # ids below are text
@@ -213,6 +214,22 @@ def test_the_model_is_looked_for_in_order(tmp_path: Path, monkeypatch: pytest.Mo
     assert missing.endswith("lacks config.json")
     with pytest.raises(FileNotFoundError, match=r"lacks config\.json"):
         FasterWhisper(model_dir=str(small)).setup()
+
+
+def test_the_provenance_names_the_model_at_hand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    none = {"model": "Whisper (CTranslate2)", "revision": "", "licence": "MIT"}
+    assert FasterWhisper().provenance() == none
+    folder = tmp_path / "models--Systran--faster-whisper-tiny/snapshots/abc"
+    folder.mkdir(parents=True)
+    for name in FILES:
+        (folder / name).touch()
+    named = {"model": "Systran/faster-whisper-tiny", "revision": "abc", "licence": "MIT"}
+    assert FasterWhisper().provenance() == named
+    stage = Stage(role="transcribe", actor=FasterWhisper())
+    assert stage.provenance() == {"role": "transcribe", **named}
 
 
 def test_another_model_is_another_identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,11 +13,11 @@ import pytest
 from mien.cluster.host import SetupError, Stage
 from mien.cluster.phase import (
     Phase,
+    Trial,
     UnschedulableError,
     outstanding,
     pools,
     run,
-    try_once,
 )
 from mien.cluster.session import Cluster, session
 
@@ -145,7 +145,7 @@ def test_an_actor_that_cannot_be_set_up_is_refused_before_the_run(
     doubles: ModuleType, ray_session: None, broken: str, message: str
 ) -> None:
     with pytest.raises(SetupError, match=message):
-        try_once([phase(doubles).stages, phase(doubles, broken=broken).stages])
+        Trial([phase(doubles).stages, phase(doubles, broken=broken).stages]).wait()
 
 
 @pytest.mark.ray

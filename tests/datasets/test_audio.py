@@ -4,9 +4,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.audio.stream import AudioStream
 
 from mien.datasets.audio import RATE_HZ, read
 from mien.datasets.media import MediaError
+from mien.datasets.video import Clip
 
 
 def sound(path: Path, *, codec: str, rate: int, seconds: float) -> np.ndarray:
@@ -15,6 +17,7 @@ def sound(path: Path, *, codec: str, rate: int, seconds: float) -> np.ndarray:
     wave = 0.5 * np.sin(2 * np.pi * (200 + 150 * t) * t)
     with av.open(str(path), "w") as out:
         stream = out.add_stream(codec, rate=rate, layout="stereo")
+        assert isinstance(stream, AudioStream)
         step = stream.codec_context.frame_size or 1024
         for at in range(0, len(wave), step):
             part = np.repeat((wave[at : at + step] * 32767).astype(np.int16), 2)[None]
@@ -56,6 +59,64 @@ def test_spans_are_slices(tmp_path: Path, name: str, codec: str, rate: int) -> N
         want = whole[round(start_s * RATE_HZ) : round(stop_s * RATE_HZ)]
         assert len(part) == len(want)
         assert np.abs(part - want).max() < 2e-3
+
+
+def late(
+    path: Path, *, codec: str, first_s: float = 0.0, options: dict[str, str] | None = None
+) -> None:
+    """Write a film of 5 s from `first_s` on, in which a tone of 2 s begins at 2.5 s."""
+    rate = 48_000
+    tone = (16_000 * np.sin(2 * np.pi * 440 * np.arange(2 * rate) / rate)).astype(np.int16)
+    with av.open(str(path), "w", options=options or {}) as out:
+        video = out.add_stream("mpeg2video" if path.suffix == ".mpg" else "libx264", rate=25)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        video.codec_context.max_b_frames = 0
+        audio = out.add_stream(codec, rate=rate, layout="mono")
+        assert isinstance(audio, AudioStream)
+        packets: list[av.Packet] = []
+        for i in range(125):
+            picture = av.VideoFrame.from_ndarray(np.full((48, 64, 3), i, np.uint8), format="rgb24")
+            picture.pts, picture.time_base = i + round(25 * first_s), Fraction(1, 25)
+            packets += video.encode(picture)
+        packets += video.encode()
+        step = audio.codec_context.frame_size or 1024
+        for at in range(0, len(tone), step):
+            frame = av.AudioFrame.from_ndarray(
+                tone[None, at : at + step], format="s16", layout="mono"
+            )
+            frame.sample_rate, frame.time_base = rate, Fraction(1, rate)
+            frame.pts = at + round(2.5 * rate)
+            packets += audio.encode(frame)
+        packets += audio.encode()
+        out.mux(sorted(packets, key=lambda p: (p.dts or 0) * (p.time_base or Fraction(0))))
+
+
+@pytest.mark.parametrize("first_s", [0.0, 1.52])
+@pytest.mark.parametrize(
+    ("name", "codec", "options"),
+    [
+        ("a.mp4", "aac", {}),  # an edit list says when the sound begins
+        ("a.mp4", "aac", {"use_editlist": "0"}),
+        ("a.mp4", "aac", {"movflags": "frag_keyframe+empty_moov"}),
+        ("a.mov", "pcm_s16le", {}),
+        ("a.mkv", "aac", {}),
+        ("a.mkv", "libopus", {}),
+        ("a.mkv", "pcm_s16le", {}),
+        ("a.ts", "aac", {}),
+        ("a.mpg", "mp2", {}),
+    ],
+)
+def test_late_sound_keeps_the_clock_of_the_picture(
+    tmp_path: Path, name: str, codec: str, options: dict[str, str], first_s: float
+) -> None:
+    path = tmp_path / name
+    late(path, codec=codec, options=options, first_s=first_s)
+    begins_s = next(iter(Clip(uri=str(path)))).time_s
+    for start_s, stop_s in ((0.0, None), (0.5, 3.0)):
+        heard = read(str(path), start_s, stop_s)
+        assert heard is not None
+        onset_s = start_s + int(np.argmax(np.abs(heard) > 0.1)) / RATE_HZ
+        assert onset_s - begins_s == pytest.approx(2.5 - first_s, abs=0.003)
 
 
 def test_span_beyond_the_end_is_silent(tmp_path: Path) -> None:

@@ -1,14 +1,18 @@
 import os
 import pickle
+import wave
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
+from av.stream import Disposition
 
 from mien.datasets import media
 from mien.datasets.media import MediaError, probe
 from mien.datasets.schema import PROBE
+from mien.datasets.video import Clip
 
 
 def movie(
@@ -56,21 +60,58 @@ def test_one_frame_is_a_video(tmp_path: Path) -> None:
     assert facts.get("audio_codec") is None
 
 
+def test_a_container_without_content_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "empty.wav"
+    with wave.open(str(path), "wb") as out:
+        out.setparams((1, 2, 16_000, 0, "NONE", ""))
+    with pytest.raises(MediaError, match=r"empty\.wav' holds no sound or picture: .*download"):
+        probe(str(path))
+    path = tmp_path / "empty.flac"
+    with av.open(str(path), "w") as out:
+        out.add_stream("flac", rate=48_000)
+        out.start_encoding()
+    with pytest.raises(MediaError, match=r"empty\.flac' holds no sound or picture: .*download"):
+        probe(str(path))
+
+
+def test_a_still_image_is_refused_whatever_its_name(tmp_path: Path) -> None:
+    picture = np.full((48, 64, 3), 90, np.uint8)
+    for suffix in (".jpg", ".png"):
+        path = tmp_path / f"{suffix[1:]}.mp4"
+        path.write_bytes(cv2.imencode(suffix, picture)[1].tobytes())
+        with pytest.raises(MediaError, match="is a still image: give a video"):
+            probe(str(path))
+
+
+def test_a_still_in_a_video_container_is_one_frame(tmp_path: Path) -> None:
+    path = tmp_path / "8k.mp4"
+    with av.open(str(path), "w") as out:
+        video = out.add_stream("libx264", rate=25, options={"preset": "ultrafast"})
+        video.width, video.height, video.pix_fmt = 7680, 4320, "yuv420p"
+        luma = np.full((4320 * 3 // 2, 7680), 128, np.uint8)
+        out.mux(video.encode(av.VideoFrame.from_ndarray(luma, format="yuv420p")))
+        out.mux(video.encode())
+    facts = probe(str(path))
+    assert (facts["width"], facts["height"]) == (7680, 4320)
+    assert facts["duration_s"] == pytest.approx(0.04)
+    frames = list(Clip(uri=str(path), stop_s=facts["duration_s"]))
+    assert [(f.time_s, f.inside, f.size) for f in frames] == [(0.0, True, (7680, 4320))]
+
+
 def test_cover_art_is_no_video(tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
     with av.open(str(path), "w") as out:
         sound = out.add_stream("aac", rate=16_000)
         cover = out.add_stream("mjpeg", rate=1)
         cover.width, cover.height, cover.pix_fmt = 32, 32, "yuvj420p"
-        cover.disposition = av.stream.Disposition.attached_pic
+        cover.disposition = Disposition.attached_pic
         picture = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")
         silence = av.AudioFrame.from_ndarray(
             np.zeros((1, 16_000), np.float32), format="fltp", layout="mono"
         )
         silence.sample_rate = 16_000
-        for stream, frame in ((cover, picture), (sound, silence)):
-            out.mux(stream.encode(frame))
-            out.mux(stream.encode())
+        out.mux([*cover.encode(picture), *cover.encode()])
+        out.mux([*sound.encode(silence), *sound.encode()])
     facts = probe(str(path))
     assert (facts["has_video"], facts["has_audio"]) == (False, True)
 

@@ -93,7 +93,7 @@ def test_duckdb_pandas_and_polars_read_the_files(table: Table) -> None:
     table.write(rows("c", status="failed"))
     files = str(table.folder / "part-*.parquet")
     query = f"select sum(x) from '{files}' where status = 'ok'"
-    assert duckdb.sql(query).fetchall() == [(1097 + 1098,)]
+    assert duckdb.execute(query).fetchall() == [(1097 + 1098,)]
     assert sorted(pd.read_parquet(table.folder)["id"]) == ["a", "b", "c"]
     assert pl.scan_parquet(files).collect()["x"].sum() == 1097 + 1098 + 1099
 
@@ -108,3 +108,13 @@ def test_ids_depend_on_source_and_span_alone() -> None:
     assert row_id("a", 1.0, 2.0) == row_id("a", 1.0, 2.0)
     names = {row_id("a", 1.0, 2.0), row_id("a", 1.0, 2.5), row_id("b", 1.0, 2.0), row_id("a1", 2.0)}
     assert len(names) == 4
+
+
+def test_dropped_rows_are_gone_and_others_stay(table: Table) -> None:
+    first, second = table.write(rows("ab", video="v")), table.write(rows("c", video="w"))
+    table.drop("id", {"a", "c"})
+    assert table.read(["id"])["id"].to_pylist() == ["b"]
+    assert first.exists()
+    assert not second.exists()
+    table.drop("id", set())
+    assert table.count() == 1

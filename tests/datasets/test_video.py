@@ -90,6 +90,57 @@ def test_absent_backend_is_named(uneven: Path, backend: str) -> None:
             list(Clip(uri=str(uneven), backend=backend))
 
 
+SAME = [
+    "robustness/psd_delayed_start.mp4",
+    "robustness/decord_video_90.mov",
+    "robustness/torchcodec_h265_video.mp4",
+    "video/composites/grid_dialogue_a1.mp4",
+]
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("backend", ["decord", "torchcodec"])
+@pytest.mark.parametrize("name", SAME)
+def test_backends_agree(data: Path, backend: str, name: str) -> None:
+    pytest.importorskip(backend)
+    span = {"uri": str(data / name), "start_s": 0.05, "stop_s": 1.5, "tail": 2}
+    want, got = list(Clip(**span)), list(Clip(**span, backend=backend))
+    assert [f.time_s for f in got] == pytest.approx([f.time_s for f in want], abs=1e-5)
+    assert [f.inside for f in got] == [f.inside for f in want]
+    for a, b in zip(want, got, strict=True):
+        assert np.abs(a.rgb().astype(int) - b.rgb()).mean() < 0.5
+
+
+@pytest.mark.data
+def test_torchcodec_refuses_program_streams(data: Path) -> None:
+    pytest.importorskip("torchcodec")
+    with pytest.raises(MediaError, match=r"MPEG program stream.*use `backend` 'pyav'"):
+        list(Clip(uri=str(data / "video/grid/bbaf2n.mpg"), backend="torchcodec"))
+
+
+@pytest.mark.parametrize("backend", ["decord", "torchcodec"])
+def test_other_backends_keep_a_late_start(tmp_path: Path, backend: str) -> None:
+    """The picture begins at 1 s; the sound, and with it the container, at 0."""
+    pytest.importorskip(backend)
+    path = tmp_path / "late.mkv"
+    with av.open(str(path), "w") as out:
+        video = out.add_stream("libx264", rate=10, options={"bf": "0"})
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        audio = out.add_stream("flac", rate=16_000, layout="mono")
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 4096), np.int16), "s16", "mono")
+        silence.sample_rate, silence.pts = 16_000, 0
+        out.mux([*audio.encode(silence), *audio.encode()])
+        for i in range(5):
+            picture = np.full((48, 64, 3), 40 * i, np.uint8)
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = 10 + i, Fraction(1, 10)
+            out.mux(video.encode(frame))
+        out.mux(video.encode())
+    times = [f.time_s for f in Clip(uri=str(path), backend=backend)]
+    assert times == pytest.approx([1.0, 1.1, 1.2, 1.3, 1.4], abs=1e-5)
+    assert times == pytest.approx([f.time_s for f in Clip(uri=str(path))], abs=1e-5)
+
+
 def test_wrong_spans_are_refused() -> None:
     with pytest.raises(
         ValueError, match=r"`stop_s` must be greater than `start_s` \(3\), but is 2"

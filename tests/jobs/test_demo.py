@@ -137,7 +137,7 @@ def test_the_two_voices_differ_in_pitch() -> None:
 
 
 def test_eyes_and_mouth_move_alone() -> None:
-    from skimage import data  # pyright: ignore[reportMissingImports]
+    from skimage import data
 
     puppet = Puppet(data.astronaut())
     rest = puppet.draw(Look()).astype(int)

@@ -7,8 +7,8 @@ from mien.jobs.fusion.onscreen import Presence, Trace, locate, pair
 
 Mask = Callable[[np.ndarray], np.ndarray]
 RATE_HZ = 10.0
-START = np.arange(0.0, 20.0, 2.0)  # ten turns of two seconds, A and B in turn
-STOP = START + 2.0
+START = np.arange(0, 20, 2, dtype=np.float64)  # ten turns of two seconds, A and B in turn
+STOP = START + np.float64(2.0)
 WHO = ["A", "B"] * 5
 
 
@@ -26,7 +26,7 @@ def early(t: np.ndarray) -> np.ndarray:
 
 def mouth(speaks: Mask, seen: Mask = always, seed: int = 0) -> Trace:
     """A face whose mouth moves where `speaks(t)`."""
-    t = np.arange(0, 20, 1 / RATE_HZ)
+    t = np.arange(0, 20, 1 / RATE_HZ, dtype=np.float64)
     t = t[seen(t)]
     noise = np.random.default_rng(seed).uniform(-0.1, 0.1, len(t))
     return Trace(time_s=t, value=np.where(speaks(t), 0.8, 0.15) + noise, step_s=1 / RATE_HZ)

@@ -1,0 +1,1 @@
+# What we use of it; absent without the extra `demo`.

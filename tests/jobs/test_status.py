@@ -1,0 +1,81 @@
+"""What `mien status` counts: the rows of the corpus as it is now."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mien.datasets.schema import PROBE
+from mien.datasets.table import Table, table_schema
+from mien.jobs.status import CORPUS, RECORD, Status, outcomes
+
+PRINT = pa.schema([("fingerprint", pa.string())])
+
+
+def row(name: str, video: str, content: str | None, status: str = "ok", **more: object) -> dict:
+    """A row as far as `status` reads it."""
+    base: dict[str, Any] = {"id": name, "video_id": video, "uri": f"{video}.mp4"}
+    outcome = {"status": status, "attempt": 1, "config_hash": "h", "error_message": None}
+    if status == "failed":
+        outcome |= {"error_stage": "probe", "error_type": "MediaError", "error_message": "is cut"}
+    return {**base, "fingerprint": content, **outcome, **more}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """Video `a` was broken, was replaced, and is well; `b` left the corpus."""
+    tables = {"videos": "videos-1", "turns": "turns-1", "utterances": "utterances-1"}
+    record = {"tables": tables, "corpus": {}, "finished": "now", "started": "then"}
+    (tmp_path / RECORD).write_text(json.dumps({**record, "command": "mien analyze x"}))
+    pq.write_table(pa.table({"id": ["a2"], "video_id": ["a"]}), tmp_path / CORPUS)
+    content = {
+        "videos": [row("a1", "a", None, "failed"), row("a2", "a", "new"), row("b1", "b", "b")],
+        "turns": [row("t1", "a", "old", "failed"), row("t2", "a", "new"), row("t3", "b", "b")],
+        "utterances": [row("u1", "a", None), row("u2", "b", None)],
+    }
+    for name, rows in content.items():
+        adds = {"videos": PROBE, "turns": PRINT}.get(name, pa.schema([]))
+        table = Table(tmp_path / "tables" / tables[name], table_schema(adds))
+        table.write(pa.Table.from_pylist(rows, schema=table.schema))
+    return tmp_path
+
+
+def change(run: Path, **facts: object) -> None:
+    record = json.loads((run / RECORD).read_text())
+    (run / RECORD).write_text(json.dumps({**record, **facts}))
+
+
+def test_only_what_is_in_the_corpus_counts(run: Path) -> None:
+    found = outcomes(run, json.loads((run / RECORD).read_text()))
+    ids = {name: [r["id"] for r in rows] for name, rows in found.items()}
+    assert ids == {"videos": ["a2"], "turns": ["t2"], "utterances": ["u1"]}
+
+
+def test_a_run_that_is_finished_and_well_is_0(run: Path, capsys: pytest.CaptureFixture) -> None:
+    assert Status(run=str(run))() == 0
+    assert "failed a.mp4" not in capsys.readouterr().out
+
+
+def test_failed_rows_are_1_and_named(run: Path, capsys: pytest.CaptureFixture) -> None:
+    table = Table(run / "tables" / "turns-1", table_schema(PRINT))
+    bad = row("t2", "a", "new", "failed", attempt=2)
+    table.write(pa.Table.from_pylist([bad], schema=table.schema))
+    assert Status(run=str(run))() == 1
+    said = capsys.readouterr().out
+    assert "failed a.mp4 probe: MediaError: is cut (attempt 2)" in said
+    assert f"mien retry {run}" in said
+
+
+def test_an_unfinished_run_is_3(run: Path, capsys: pytest.CaptureFixture) -> None:
+    change(run, finished=None)
+    assert Status(run=str(run))() == 3
+    assert "Resume: mien analyze x" in capsys.readouterr().out
+
+
+def test_a_damaged_record_is_named(run: Path) -> None:
+    (run / RECORD).write_text("{")
+    with pytest.raises(ValueError, match=r"run\.json.*cannot be read"):
+        Status(run=str(run))()
