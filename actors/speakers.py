@@ -74,7 +74,7 @@ class Speakers(Actor):
     max_speakers: int = 10
     between: float = 1.3
     within: float = 0.3
-    short_s: float = 0.5
+    short_s: float = 1.0
     min_speech_s: float = 1.5
     switch_cost: float = 2.0
     window_s: float = 1.2

@@ -12,31 +12,24 @@ from .progress import console
 
 
 @dataclass(kw_only=True)
-class Plan:
-    """What `mien analyze` would do with the same configuration.
-
-    Attributes:
-        analyze: The job.
-    """
-
-    analyze: Analyze
+class Plan(Analyze):
+    """What `mien analyze` would do with the same configuration; starts nothing."""
 
     def __call__(self) -> int:
         """Print the phases, what fills each role, and how much there is to do."""
-        job = self.analyze
-        graph = job.graph()
-        files, skips = job.corpus.survey()
+        graph = self.graph()
+        files, skips = self.corpus.survey()
         known_s = media_s(files, graph.table("videos"))
         console.print(
             f"{len(files)} files, {known_s / 3600:.2f} h of media known so far; "
-            f"{job.cluster.workers} cores; run folder {job.folder}"
+            f"{self.cluster.workers} cores; run folder {self.folder}"
         )
         for skip in skips:
             console.print(f"skipped: {escape(skip.uri)} ({escape(skip.reason)})")
         lines = Lines("phase", "role", "actor", "model", "needs", "table", "rows", "to do")
         for name, phase in graph.phases.items():
             manifest = graph.manifest(name, files)
-            todo, _ = outstanding(graph.table(name), manifest, retry=job.retry)
+            todo, _ = outstanding(graph.table(name), manifest, retry=self.retry)
             open_end = name != "videos" and len(todo) == len(manifest)
             rows = f"{len(manifest)}{'+' if open_end else ''}"
             for i, stage in enumerate(phase.stages):

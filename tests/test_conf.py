@@ -19,9 +19,6 @@ FILLED = {
     "urls": "corpus.urls=[https://example.org/a.mp4]",
 }
 
-UNMEASURED = {"prosody"}
-"""Actors that do not say yet how good they are."""
-
 
 def composed(*overrides: str) -> Any:  # noqa: ANN401
     with initialize_config_module("mien.conf", version_base="1.3"):
@@ -75,7 +72,7 @@ def test_every_actor_builds_and_says_whether_it_can_work_here(name: str) -> None
     assert len(actor.adds)
     assert actor.model
     assert actor.licence
-    assert actor.quality or name in UNMEASURED
+    assert actor.quality
     assert actor.memory_gb > 0
 
 
