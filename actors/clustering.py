@@ -162,7 +162,7 @@ def cluster(
         labels, means = _assign(embeddings, means, cost)
         if len(means) <= min_speakers:
             return by_appearance(labels)
-        speech_s = np.bincount(labels, seconds)
+        speech_s = np.bincount(labels, seconds).astype(np.float64)
         two = likelihood.of_two(means, speech_s)
         np.fill_diagonal(two, np.inf)
         a, b = np.unravel_index(two.argmin(), two.shape)

@@ -13,6 +13,7 @@ from .transcript import Transcriber, compression_ratio
 if TYPE_CHECKING:
     from pocketsphinx import Decoder
 
+PEAK = 0.9 * 32767  # of a chunk, as the decoder takes it
 FRAME_S = 0.01
 MIN_S = 0.1
 """A shorter chunk holds no word."""
@@ -73,11 +74,12 @@ class Sphinx(Transcriber):
         return "en", [segment]
 
     def _decode(self, samples: Samples) -> "Decoder":
-        """Run the decoder over a whole chunk, untouched by the chunks before it."""
+        """Run the decoder over a whole chunk, untouched by its level and the chunks before it."""
         decoder = self._decoder
         decoder.reinit_feat()
         decoder.start_utt()
-        pcm = (np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes()
+        loudest = max(float(np.abs(samples).max()), 1e-4)
+        pcm = (samples / loudest * PEAK).astype("<i2").tobytes()
         decoder.process_raw(pcm, no_search=False, full_utt=True)
         decoder.end_utt()
         return decoder

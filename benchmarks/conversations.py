@@ -92,7 +92,7 @@ def conversation(
         parts += [pause, fftconvolve(piece, rooms[name])[:size]]
     sound = np.concatenate(parts)
     sound = np.asarray(lfilter([1.0, rng.uniform(-0.4, 0.4)], [1.0], sound))
-    noise = lfilter([1.0], [1.0, -0.9], rng.normal(size=len(sound)))
+    noise = np.asarray(lfilter([1.0], [1.0, -0.9], rng.normal(size=len(sound))))
     snr_db = rng.uniform(18, 40)
     sound += noise * (np.std(sound) / np.std(noise) * 10 ** (-snr_db / 20))
     return (sound * 0.9 / np.abs(sound).max()).astype(np.float32), turns

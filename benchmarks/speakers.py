@@ -4,8 +4,12 @@
 
 DER has collar 0 and scores overlap. One setting for all sets, end to end: speech is what
 `VoiceActivity` finds. "one speaker" gives all of it, with the same pauses bridged, to one speaker.
+"made_up" are conversations from single clips, of the half that nothing was tuned on, and "demo" is
+the clip of `mien demo`.
 """
 
+import json
+import tempfile
 import time
 import warnings
 from collections.abc import Iterator
@@ -13,12 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import soundfile
 from common import arguments, data_folder, show
+from conversations import conversations
 
 from mien.actors.clustering import Turn, merge
 from mien.actors.speakers import ResemblyzerSpeakers, Speakers
 from mien.actors.voice_activity import VoiceActivity
 from mien.datasets import audio
+from mien.jobs import demo
 
 SETS = {
     "composites": ("video/composites", ".mp4"),
@@ -68,7 +75,21 @@ def systems() -> Iterator[tuple[str, Speakers | None]]:
         yield "resemblyzer", ResemblyzerSpeakers()
 
 
-def score(data: Path) -> list[dict[str, Any]]:
+def collect(data: Path, made: Path) -> dict[str, list[tuple[Path, Turns]]]:
+    """Recordings and their turns by set; what does not exist yet is made in the folder `made`."""
+    found = {name: recordings(data / place, suffix) for name, (place, suffix) in SETS.items()}
+    found["made_up"] = []
+    for i, (samples, turns) in enumerate(conversations(data, half=1, count=48)):
+        path = made / f"{i:02d}.wav"
+        soundfile.write(path, samples, 16_000)
+        found["made_up"].append((path, turns))
+    clip = demo.make(made / "demo.mp4")
+    truth = json.loads(clip.with_suffix(".truth.json").read_text())["turns"]
+    found["demo"] = [(clip, [(t["start"], t["end"], t["speaker"]) for t in truth])]
+    return found
+
+
+def score(data: Path, made: Path) -> list[dict[str, Any]]:
     """Score every system on every set that the folder has.
 
     Returns:
@@ -77,13 +98,14 @@ def score(data: Path) -> list[dict[str, Any]]:
     """
     activity = VoiceActivity()
     activity.setup()
+    recorded = collect(data, made)
     table = []
     for system, actor in systems():
         if actor is not None:
             actor.setup()
-        for name, (folder, suffix) in SETS.items():
+        for name, files in recorded.items():
             pairs, surplus, worked_s = [], [], 0.0
-            for path, truth in recordings(data / folder, suffix):
+            for path, truth in files:
                 row = pa.table({"uri": [str(path)], "has_audio": [True]})
                 row = row.append_column("speech", activity.process(row)["speech"])
                 began = time.perf_counter()
@@ -117,7 +139,8 @@ def score(data: Path) -> list[dict[str, Any]]:
 def main() -> None:
     """Print the table."""
     asked = arguments(__doc__, data={"bare": True, "nargs": "?", "type": Path})
-    show("Speakers", score(asked.data or data_folder()), asked.json)
+    with tempfile.TemporaryDirectory() as made:
+        show("Speakers", score(asked.data or data_folder(), Path(made)), asked.json)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 from itertools import pairwise, product
+from typing import Any, cast
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import multivariate_normal
+from scipy.stats import multivariate_normal as normal
 
 from mien.actors.clustering import (
     Likelihood,
@@ -143,13 +144,13 @@ def test_likelihood_is_that_of_the_densities() -> None:
     model = Likelihood(between=1.3, within=0.3, short_s=0.5)
     means, speech_s = np.array([[0.0, 1.0], [2.0, 0.5], [-1.0, 3.0]]), np.array([1.0, 2.0, 50.0])
     found = model.of_two(means, speech_s)
-    vague = 1e7
+    vague, density = 1e7, cast(Any, normal)
     for i, j in ((0, 1), (1, 2), (2, 0)):
         noise = np.diag(0.3 * (1 + 0.5 / speech_s[[i, j]]))
         two = vague + noise + 1.3 * np.eye(2)
         one = vague + noise + 1.3
         expected = sum(
-            multivariate_normal(cov=two).logpdf(pair) - multivariate_normal(cov=one).logpdf(pair)
+            density.logpdf(pair, cov=two) - density.logpdf(pair, cov=one)
             for pair in means[[i, j]].T
         )
         assert found[i, j] == pytest.approx(expected, abs=1e-4)

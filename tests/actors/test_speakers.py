@@ -167,8 +167,8 @@ def test_speech_without_sound_is_an_error(data: Path, speakers: Speakers) -> Non
 
 
 def test_parameters_are_checked() -> None:
-    with pytest.raises(ValueError, match=r"between 1 and `max_speakers` \(5\), but is 6"):
-        Speakers(min_speakers=6)
+    with pytest.raises(ValueError, match=r"between 1 and `max_speakers` \(10\), but is 11"):
+        Speakers(min_speakers=11)
     with pytest.raises(ValueError, match=r"`hop_s` must be greater than 0, but is 0"):
         ResemblyzerSpeakers(hop_s=0)
 
