@@ -5,7 +5,8 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..cluster.memory import PeakMemory
-from ..cluster.phase import Report, Trial, run
+from ..cluster.phase import Report, Trial, outstanding, run
 from ..cluster.session import Cluster, session
 from ..datasets.corpus import Corpus, Skip
 from ..datasets.ids import row_id
@@ -96,19 +97,8 @@ class Analyze:
             before = self._before()
             record = self._keep(graph, files, skips)
             with Workers(self.cluster, graph) as workers:
-                for name, phase in graph.phases.items():
-                    manifest = graph.manifest(name, files)
-                    report = run(
-                        phase,
-                        manifest,
-                        self.folder,
-                        spare_cpus=self.cluster.spare_cpus,
-                        retry=self.retry,
-                        stale=self._stale(graph, name, manifest),
-                        ready=partial(workers.ready, name),
-                        progress=progress.show,
-                    )
-                    self.reports.append(report)
+                for names in graph.ranks():
+                    self.reports += self._rank(graph, names, files, workers, progress)
             flatten_utterances(graph)
             if before and not any(report.todo for report in self.reports):
                 record.update({name: before.get(name) for name in _WORK})  # nothing was done
@@ -122,6 +112,47 @@ class Analyze:
             write_index(self.folder, record)
         progress.close(self.reports, self.folder)
         return 0
+
+    def _rank(
+        self,
+        graph: Graph,
+        names: Sequence[str],
+        files: pa.Table,
+        workers: "Workers",
+        progress: Progress,
+    ) -> list[Report]:
+        """Run phases that do not need each other: one after another, so that each has all cores.
+
+        Where there are no more rows than cores (a single clip, the last failures), a phase would
+        leave cores idle: then they run side by side.
+        """
+        manifests = {name: graph.manifest(name, files) for name in names}
+        stale = {name: self._stale(graph, name, manifests[name]) for name in names}
+
+        def one(name: str) -> Report:
+            return run(
+                graph.phases[name],
+                manifests[name],
+                self.folder,
+                spare_cpus=self.cluster.spare_cpus,
+                retry=self.retry,
+                stale=stale[name],
+                ready=partial(workers.ready, name),
+                progress=progress.show,
+            )
+
+        todo = [
+            len(outstanding(graph.table(n), manifests[n], retry=self.retry, stale=stale[n])[0])
+            for n in names
+        ]
+        if min(todo) == 0 or len(names) == 1 or sum(todo) > self.cluster.workers:
+            return [one(name) for name in names]
+        workers.ready(names[0])
+        threads = ThreadPoolExecutor(len(names))
+        try:
+            return [future.result() for future in [threads.submit(one, name) for name in names]]
+        finally:
+            threads.shutdown(wait=False, cancel_futures=True)  # after Ctrl-C, Ray's end ends them
 
     def _before(self) -> dict[str, Any] | None:
         """The record of the run that stands here, if it came to its end."""

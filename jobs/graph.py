@@ -112,6 +112,16 @@ class Graph:
         )
         object.__setattr__(self, "phases", phases)
 
+    def ranks(self) -> list[list[str]]:
+        """The phases in order; those that do not need each other stand together."""
+        ranks: list[list[str]] = []
+        for name in self.phases:
+            if ranks and not set(UPSTREAM[name]) & set(ranks[-1]):
+                ranks[-1].append(name)
+            else:
+                ranks.append([name])
+        return ranks
+
     def table(self, name: str) -> Table:
         """A phase's table."""
         return self.phases[name].table(self.run)

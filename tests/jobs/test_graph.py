@@ -290,3 +290,13 @@ def test_many_videos_are_read_in_groups(made: Graph, monkeypatch: pytest.MonkeyP
     for name in "abcde":
         probe(made, name)
     assert made.manifest("turns", corpus)["video_id"].to_pylist() == list("abcde")
+
+
+def test_phases_that_do_not_need_each_other_stand_together(tmp_path: Path) -> None:
+    assert graph(tmp_path).ranks() == [
+        ["videos"],
+        ["turns"],
+        ["speech", "watch"],
+        ["voice"],
+        ["timeline"],
+    ]
