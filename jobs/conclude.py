@@ -16,7 +16,6 @@ from ..datasets.table import newest, replace
 from .fusion.evidence import Evidence
 from .fusion.rules import Rules
 from .fusion.timeline import RULES, UTTERANCES, fuse, utterance_rows
-from .pages import page
 
 EVIDENCE = schema.rows(
     ("table", pa.string()), ("id", pa.string()), ("attempt", pa.int32()), ("file", pa.string())
@@ -129,7 +128,9 @@ class Conclude(Actor):
         folder = Path(self.run) / "videos" / made["video_id"]
         text = json.dumps(made, ensure_ascii=False, allow_nan=False, indent=1)
         replace(folder / "timeline.json", text.encode())
-        html = page.render(made, media=made["uri"], thumbnails=pictures)
+        from .pages.page import render  # it draws with Bokeh, which the driver has no use for
+
+        html = render(made, media=made["uri"], thumbnails=pictures)
         replace(folder / "report.html", html.encode())
 
 

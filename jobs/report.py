@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 from ..datasets.table import newest, replace
 from .conclude import thumbnails
 from .pages.index import render_index
-from .pages.page import render
 from .progress import console
 from .status import opened
 
@@ -80,6 +79,8 @@ class Report:
 
     def __call__(self) -> int:
         """Write each page and the index."""
+        from .pages.page import render
+
         run, record = opened(self.run)
         tables = {name: run / "tables" / folder for name, folder in record["tables"].items()}
         for line in _table(tables["timeline"], ["video_id", "timeline", "status"], status="ok"):

@@ -6,7 +6,6 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 Array = NDArray[np.float64]
 LEVEL = 0.5
@@ -75,6 +74,8 @@ def pair(
     Returns:
         The person of each speaker who has one.
     """
+    from scipy.optimize import linear_sum_assignment
+
     voices = sorted({name for name in speakers if name is not None})
     people = sorted(mouths)
     if not voices or not people:
