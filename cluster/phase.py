@@ -6,12 +6,9 @@ import logging
 import math
 import re
 import time
-from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import cloudpickle
 import pyarrow as pa
@@ -19,18 +16,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import ray
 from ray.data import ActorPoolStrategy
-from ray.exceptions import RayTaskError, WorkerCrashedError
+from ray.exceptions import RayTaskError
 
 from ..datasets import schema
 from ..datasets.table import Table, table_schema
-from .host import Host, SetupError, Stage, begin, set_up
+from .host import Host, SetupError, Stage, begin
+from .pools import Pool, pools
+from .report import Report
 
 log = logging.getLogger(__name__)
 _GIB = 2**30
-
-
-class UnschedulableError(RuntimeError):
-    """The pools of a phase do not fit the machine; Ray would wait for ever."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,200 +82,6 @@ class Phase:
                     f"phase '{self.name}' before it gives (known: {sorted(known)})."
                 )
             known.update(stage.actor.adds.names)
-
-
-@dataclass(kw_only=True)
-class Report:
-    """What a phase did.
-
-    Attributes:
-        rows: In the manifest.
-        skipped: Stood in the table already.
-        ok: Done in this run.
-        failed: Failed in this run.
-        reasons: Failed rows by stage and kind of error.
-        media_s: Length of the rows done in this run, seconds.
-        wall_s: Duration of the phase.
-        stages: Worker seconds by stage.
-        workers: Processes that worked.
-    """
-
-    name: str
-    rows: int = 0
-    skipped: int = 0
-    ok: int = 0
-    failed: int = 0
-    reasons: Counter[str] = field(default_factory=Counter)
-    media_s: float = 0.0
-    wall_s: float = 0.0
-    first_row_s: float | None = None
-    stages: Counter[str] = field(default_factory=Counter)
-    workers: int = 0
-
-    @property
-    def todo(self) -> int:
-        """Rows that this run has to do."""
-        return self.rows - self.skipped
-
-    def count(self, rows: pa.Table) -> None:
-        """Add finished rows."""
-        failed = rows.filter(pc.equal(rows["status"], "failed"))
-        self.failed += len(failed)
-        self.ok += len(rows) - len(failed)
-        for stage, kind in zip(
-            failed["error_stage"].to_pylist(), failed["error_type"].to_pylist(), strict=True
-        ):
-            self.reasons[f"{stage}: {kind}"] += 1
-        spans = pc.subtract(rows["stop_s"], rows["start_s"])
-        self.media_s += pc.sum(spans).as_py() or 0.0
-        for timings in rows["timings"].to_pylist():
-            for timing in timings or []:
-                self.stages[timing["stage"]] += timing["seconds"]
-
-    def summary(self) -> dict[str, Any]:
-        """The report as JSON values, for `run.json`."""
-        rtf = self.media_s / self.wall_s if self.wall_s and self.media_s else None
-        busy = sum(self.stages.values())
-        return {
-            "name": self.name,
-            "rows": self.rows,
-            "skipped": self.skipped,
-            "ok": self.ok,
-            "failed": self.failed,
-            "reasons": dict(self.reasons),
-            "media_s": round(self.media_s, 3),
-            "wall_s": round(self.wall_s, 3),
-            "first_row_s": self.first_row_s and round(self.first_row_s, 3),
-            "rtf": rtf and round(rtf, 3),
-            "workers": self.workers,
-            "busy_share": round(busy / (self.wall_s * self.workers), 3) if self.workers else None,
-            "stages": [{"stage": k, "seconds": round(v, 3)} for k, v in self.stages.items()],
-        }
-
-
-@dataclass(frozen=True)
-class Pool:
-    """Neighbouring stages that share worker processes, and how many of those there are."""
-
-    stages: tuple[Stage, ...]
-    size: int
-
-    @property
-    def cpus(self) -> float:
-        """Cores of one worker."""
-        return max(s.actor.cpus for s in self.stages)
-
-    @property
-    def gpus(self) -> float:
-        """Devices of one worker."""
-        return max(s.actor.gpus for s in self.stages)
-
-    @property
-    def memory_gb(self) -> float:
-        """Memory of one worker."""
-        return sum(s.actor.memory_gb for s in self.stages)
-
-
-def pools(
-    stages: Sequence[Stage], blocks: int, resources: Mapping[str, float], spare: int
-) -> list[Pool]:
-    """Choose fixed pool sizes that can be scheduled.
-
-    Neighbours that need no device share workers, so that nothing is copied between them. Each
-    pool gets what fills the machine, but never more workers than blocks.
-
-    Args:
-        stages: The chain.
-        blocks: Into how many blocks the rows are cut.
-        resources: What Ray has, as `ray.cluster_resources()`.
-        spare: CPUs to leave free.
-
-    Raises:
-        UnschedulableError: Not even one worker for each pool fits.
-    """
-    chain = [tuple(group) for _, group in groupby(stages, key=lambda s: s.actor.gpus)]
-    ones = [Pool(group, 1) for group in chain]
-    have = {
-        "CPU": resources.get("CPU", 0.0) - spare,
-        "GPU": resources.get("GPU", 0.0),
-        "memory (GB)": resources.get("memory", math.inf) / _GIB,
-    }
-    need = {
-        "CPU": sum(p.cpus for p in ones),
-        "GPU": sum(p.gpus for p in ones),
-        "memory (GB)": sum(p.memory_gb for p in ones),
-    }
-    for name, amount in need.items():
-        if amount > have[name]:
-            table = "; ".join(
-                f"{'+'.join(s.role for s in p.stages)}: {p.cpus:g} CPU, {p.gpus:g} GPU, "
-                f"{p.memory_gb:g} GB"
-                for p in ones
-            )
-            raise UnschedulableError(
-                f"one worker for each pool needs {amount:g} {name}, but the cluster has "
-                f"{have[name]:g} for them ({table}). Lower what the actors hold, or use a larger "
-                "machine (`cluster=`)."
-            )
-    sizes = [1] * len(ones)
-    while True:
-        grown = False
-        for i, pool in enumerate(ones):
-            fits = (
-                sizes[i] < blocks
-                and sum(p.cpus * n for p, n in zip(ones, sizes, strict=True)) + pool.cpus
-                <= have["CPU"]
-                and sum(p.gpus * n for p, n in zip(ones, sizes, strict=True)) + pool.gpus
-                <= have["GPU"]
-                and sum(p.memory_gb * n for p, n in zip(ones, sizes, strict=True)) + pool.memory_gb
-                <= have["memory (GB)"]
-            )
-            if fits:
-                sizes[i] += 1
-                grown = True
-        if not grown:
-            return [Pool(p.stages, n) for p, n in zip(ones, sizes, strict=True)]
-
-
-class Trial:
-    """Sets up each chain once in a disposable process, outside any pool.
-
-    Ray Data starts an actor that fails to import or to set up again and again, for ever; so every
-    chain is tried once before its phase. The trial runs while the driver does other things.
-    """
-
-    def __init__(self, chains: Sequence[Sequence[Stage]]) -> None:
-        self._chains = chains
-        trial = ray.remote(num_cpus=1, max_retries=0)(_try)
-        self._answer = trial.remote([cloudpickle.dumps(list(chain)) for chain in chains])
-
-    def wait(self) -> None:
-        """Wait for the end of the trial.
-
-        Raises:
-            SetupError: An actor cannot be set up, or its process died of it.
-        """
-        try:
-            problem = ray.get(self._answer)
-        except WorkerCrashedError as error:
-            if len(self._chains) == 1:
-                roles = ", ".join(repr(stage.role) for stage in self._chains[0])
-                raise SetupError(f"setting up the actors {roles} kills their process.") from error
-            for chain in self._chains:  # which one was it?
-                Trial([chain]).wait()
-            raise SetupError("setting up all actors in one process kills it.") from error
-        if problem:
-            raise SetupError(problem)
-
-
-def _try(chains: Sequence[bytes]) -> str | None:
-    try:
-        for chain in chains:
-            for stage in set_up(chain):
-                stage.actor.close()
-    except SetupError as error:
-        return str(error)
-    return None
 
 
 @dataclass(kw_only=True)

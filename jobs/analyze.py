@@ -1,13 +1,12 @@
 """`mien analyze`: a corpus of videos in; tables, timelines and pages out."""
 
-import fcntl
 import json
 import logging
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,15 +16,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..cluster.memory import PeakMemory
-from ..cluster.phase import Report, Trial, outstanding, run
+from ..cluster.phase import outstanding, run
+from ..cluster.report import Report
 from ..cluster.session import Cluster, session
+from ..cluster.trial import Trial
 from ..datasets.corpus import Corpus, Skip
-from ..datasets.ids import row_id
-from ..datasets.table import Table, replace, table_schema
+from ..datasets.table import replace
 from . import provenance
+from .flat import flatten_utterances, utterances
 from .fusion.rules import Rules
-from .fusion.timeline import RULES, UTTERANCES
+from .fusion.timeline import RULES
 from .graph import Graph
+from .lock import locked
 from .profile import Profile
 from .progress import Progress
 from .report import write_index
@@ -34,10 +36,6 @@ from .status import CORPUS, RECORD
 log = logging.getLogger(__name__)
 
 _WORK = ("phases", "startup", "wall_s", "peak_memory_gb")
-
-
-class BusyError(RuntimeError):
-    """Another process works on the same run."""
 
 
 @dataclass(kw_only=True)
@@ -231,65 +229,6 @@ class Workers:
 
     def __exit__(self, *error: object) -> None:
         self._stack.close()
-
-
-def flatten_utterances(graph: Graph, group: int = 256) -> None:
-    """Bring the table `utterances` up to the timelines: one row for each segment.
-
-    A file holds whole videos, so a video's utterances stand there all or not at all; those of a
-    timeline that was made anew take the place of the old ones.
-    """
-    source = graph.table("timeline")
-    table = utterances(graph)
-    stand = table.read(["timeline_id", "attempt"]).to_pylist()
-    done = {(row["timeline_id"], row["attempt"]) for row in stand}
-    rows = source.read(["id", "attempt", "segments"], status="ok").to_pylist()
-    anew = [r for r in rows if (r["id"], r["attempt"]) not in done]
-    table.drop("timeline_id", {r["id"] for r in anew})
-    todo = [r["id"] for r in anew if r["segments"]]
-    for at in range(0, len(todo), group):
-        flat = []
-        for row in source.read(ids=todo[at : at + group], status="ok").to_pylist():
-            for i, said in enumerate(row["utterances"] or []):
-                key = {n: row[n] for n in ("video_id", "uri", "status", "attempt", "config_hash")}
-                flat.append({**said, **key, "id": row_id(row["id"], i), "timeline_id": row["id"]})
-        table.write(pa.Table.from_pylist(flat, schema=table.schema))
-
-
-def utterances(graph: Graph) -> Table:
-    """The flat table of what was said."""
-    source = graph.table("timeline").folder
-    schema = table_schema(UTTERANCES_ROW)
-    return Table(source.with_name(source.name.replace("timeline", "utterances", 1)), schema)
-
-
-_KEYS = set(table_schema().names)
-UTTERANCES_ROW = pa.schema(
-    [("timeline_id", pa.string()), *(f for f in UTTERANCES if f.name not in _KEYS)]
-)
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes off a run for as long as the block runs.
-
-    Raises:
-        BusyError: Another one holds it; says which.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            file.seek(0)
-            raise BusyError(
-                f"another process works on this run ({file.read().strip()}, folder '{folder}'). "
-                "Wait for it, end it, or choose another `out`."
-            ) from error
-        file.truncate(0)
-        file.write(provenance.who())
-        file.flush()
-        yield
 
 
 def _json(value: Any) -> bytes:  # noqa: ANN401

@@ -19,7 +19,7 @@ from rich.progress import (
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from ..cluster.phase import Report
+from ..cluster.report import Report
 
 LINE_EVERY_S = 15.0
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from mien.cluster.phase import Phase
-from mien.jobs.analyze import utterances
+from mien.jobs.flat import utterances
 from mien.jobs.graph import Graph
 from mien.jobs.main import built, configuration
 

@@ -11,15 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from mien.cluster.host import SetupError, Stage
-from mien.cluster.phase import (
-    Phase,
-    Trial,
-    UnschedulableError,
-    outstanding,
-    pools,
-    run,
-)
+from mien.cluster.phase import Phase, outstanding, run
+from mien.cluster.pools import UnschedulableError, pools
 from mien.cluster.session import Cluster, session
+from mien.cluster.trial import Trial
 
 
 def phase(doubles: ModuleType, **parameters: Any) -> Phase:  # noqa: ANN401

@@ -28,7 +28,7 @@ pytest.importorskip("espeakng_loader", reason="espeakng-loader is not installed 
 
 from mien.datasets import timeline
 from mien.jobs import demo
-from mien.jobs.analyze import utterances
+from mien.jobs.flat import utterances
 from mien.jobs.graph import Graph
 from mien.jobs.main import built
 

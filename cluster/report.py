@@ -1,0 +1,77 @@
+"""What a phase did, counted while it runs."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+
+@dataclass(kw_only=True)
+class Report:
+    """What a phase did.
+
+    Attributes:
+        rows: In the manifest.
+        skipped: Stood in the table already.
+        ok: Done in this run.
+        failed: Failed in this run.
+        reasons: Failed rows by stage and kind of error.
+        media_s: Length of the rows done in this run, seconds.
+        wall_s: Duration of the phase.
+        stages: Worker seconds by stage.
+        workers: Processes that worked.
+    """
+
+    name: str
+    rows: int = 0
+    skipped: int = 0
+    ok: int = 0
+    failed: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    media_s: float = 0.0
+    wall_s: float = 0.0
+    first_row_s: float | None = None
+    stages: Counter[str] = field(default_factory=Counter)
+    workers: int = 0
+
+    @property
+    def todo(self) -> int:
+        """Rows that this run has to do."""
+        return self.rows - self.skipped
+
+    def count(self, rows: pa.Table) -> None:
+        """Add finished rows."""
+        failed = rows.filter(pc.equal(rows["status"], "failed"))
+        self.failed += len(failed)
+        self.ok += len(rows) - len(failed)
+        for stage, kind in zip(
+            failed["error_stage"].to_pylist(), failed["error_type"].to_pylist(), strict=True
+        ):
+            self.reasons[f"{stage}: {kind}"] += 1
+        spans = pc.subtract(rows["stop_s"], rows["start_s"])
+        self.media_s += pc.sum(spans).as_py() or 0.0
+        for timings in rows["timings"].to_pylist():
+            for timing in timings or []:
+                self.stages[timing["stage"]] += timing["seconds"]
+
+    def summary(self) -> dict[str, Any]:
+        """The report as JSON values, for `run.json`."""
+        rtf = self.media_s / self.wall_s if self.wall_s and self.media_s else None
+        busy = sum(self.stages.values())
+        return {
+            "name": self.name,
+            "rows": self.rows,
+            "skipped": self.skipped,
+            "ok": self.ok,
+            "failed": self.failed,
+            "reasons": dict(self.reasons),
+            "media_s": round(self.media_s, 3),
+            "wall_s": round(self.wall_s, 3),
+            "first_row_s": self.first_row_s and round(self.first_row_s, 3),
+            "rtf": rtf and round(rtf, 3),
+            "workers": self.workers,
+            "busy_share": round(busy / (self.wall_s * self.workers), 3) if self.workers else None,
+            "stages": [{"stage": k, "seconds": round(v, 3)} for k, v in self.stages.items()],
+        }
