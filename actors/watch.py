@@ -51,7 +51,7 @@ class Watch(Actor):
     revision = version("scenedetect")
     licence = "BSD-3-Clause"
     quality = (
-        "Finds 23 of 23 clear hard cuts of the labelled clips to the frame; "
+        "Finds 21 of 21 clear hard cuts of the labelled clips to the frame; "
         "the starts of 2 fades from black are reported as cuts too."
     )
 

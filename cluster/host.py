@@ -6,6 +6,7 @@ or a person in a plain shell, can call it.
 
 import json
 import os
+import socket
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -85,11 +86,6 @@ class Journal:
         return found
 
 
-def exhausted(error: BaseException) -> bool:
-    """Whether an error means that a smaller batch may work."""
-    return isinstance(error, MemoryError) or "out of memory" in str(error).lower()
-
-
 def poisoned(error: BaseException) -> bool:
     """Whether the process can do no more work: its CUDA context is lost."""
     text = str(error)
@@ -117,10 +113,10 @@ class Host:
         self._journal = Journal(Path(scratch) / "rows")
         trials = Path(scratch) / "setup"
         trials.mkdir(parents=True, exist_ok=True)
-        if len(list(trials.iterdir())) > DEATHS:
+        if sum(_died(path) for path in trials.iterdir()) > DEATHS:
             self._broken = "setting up the actors killed the worker several times"
             return
-        trial = trials / uuid4().hex
+        trial = trials / f"{socket.gethostname()} {os.getpid()} {uuid4().hex}"
         trial.touch()
         try:
             self._stages = set_up(chain)
@@ -159,11 +155,9 @@ class Host:
         began = time.perf_counter()
         try:
             with self._journal.holding(ids):
-                answer = _checked(stage, stage.actor.process(batch), len(batch))
+                answer = _checked(stage, _processed(stage, batch), len(batch))
             return [_Done(at, answer, time.perf_counter() - began, None)]
         except Exception as error:
-            if poisoned(error):
-                os._exit(1)  # Ray starts a fresh worker; the journal remembers the rows
             if len(at) == 1:
                 return [_Done(at, None, time.perf_counter() - began, error)]
         half = len(at) // 2
@@ -179,6 +173,22 @@ class _Done:
     answer: pa.Table | None
     seconds: float
     error: Exception | None
+
+
+def _processed(stage: Stage, batch: pa.Table) -> pa.Table:
+    """The actor's answer; a process that can do no more work ends here, its rows on record."""
+    try:
+        return stage.actor.process(batch)
+    except Exception as error:
+        if poisoned(error):
+            os._exit(1)  # Ray starts a fresh worker
+        raise
+
+
+def _died(trial: Path) -> bool:
+    """Whether the process that left this mark is gone; on another host nobody knows."""
+    host, pid, _ = trial.name.split(" ")
+    return host == socket.gethostname() and not Path(f"/proc/{pid}").exists()
 
 
 def set_up(chain: bytes) -> list[Stage]:

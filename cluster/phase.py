@@ -5,9 +5,10 @@ import json
 import logging
 import math
 import re
+import threading
 import time
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 
 import cloudpickle
@@ -55,7 +56,7 @@ class Phase:
             "upstream": self.upstream,
             "rows_from": self.rows_from,
         }
-        text = json.dumps(content, sort_keys=True, default=repr)
+        text = json.dumps(plain(content), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def table(self, run: Path) -> Table:
@@ -84,6 +85,26 @@ class Phase:
             known.update(stage.actor.adds.names)
 
 
+def plain(value: object) -> object:
+    """A value as JSON, the same for the same meaning: 60 and 60.0 are one number.
+
+    Dataclasses are their fields, less those that only change the speed.
+    """
+    if is_dataclass(value) and not isinstance(value, type):
+        return {
+            f.name: plain(getattr(value, f.name))
+            for f in fields(value)
+            if f.init and "machine" not in f.metadata
+        }
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    return value if value is None or isinstance(value, str | bool) else repr(value)
+
+
 @dataclass(kw_only=True)
 class Sink:
     """Collects finished rows on the driver and writes them, few files and often.
@@ -100,20 +121,29 @@ class Sink:
     every_s: float = 10.0
     every_mb: float = 64.0
     _held: list[pa.Table] = field(default_factory=list)
-    _since: float = field(default_factory=time.monotonic)
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+    _timer: threading.Timer | None = None
 
     def add(self, rows: pa.Table) -> None:
-        """Take finished rows."""
-        self._held.append(rows.select(self.table.schema.names).cast(self.table.schema))
-        size = sum(t.nbytes for t in self._held)
-        if size > self.every_mb * 2**20 or time.monotonic() - self._since > self.every_s:
-            self.flush()
+        """Take finished rows; they are written after `every_s` at the latest."""
+        rows = rows.select(self.table.schema.names).cast(self.table.schema)
+        with self._lock:
+            self._held.append(rows)
+            if sum(t.nbytes for t in self._held) > self.every_mb * 2**20:
+                self.flush()
+            elif self._timer is None:
+                self._timer = threading.Timer(self.every_s, self.flush)
+                self._timer.daemon = True
+                self._timer.start()
 
     def flush(self) -> None:
         """Write what is held."""
-        if self._held:
-            self.table.write(pa.concat_tables(self._held))
-        self._held, self._since = [], time.monotonic()
+        with self._lock:
+            if self._timer is not None:
+                self._timer.cancel()
+            held, self._held, self._timer = self._held, [], None
+            if held:
+                self.table.write(pa.concat_tables(held))
 
 
 def outstanding(

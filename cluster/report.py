@@ -50,7 +50,8 @@ class Report:
             failed["error_stage"].to_pylist(), failed["error_type"].to_pylist(), strict=True
         ):
             self.reasons[f"{stage}: {kind}"] += 1
-        spans = pc.subtract(rows["stop_s"], rows["start_s"])
+        done = rows.filter(pc.equal(rows["status"], "ok"))
+        spans = pc.subtract(done["stop_s"], done["start_s"])
         self.media_s += pc.sum(spans).as_py() or 0.0
         for timings in rows["timings"].to_pylist():
             for timing in timings or []:

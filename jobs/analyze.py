@@ -23,6 +23,7 @@ from ..cluster.trial import Trial
 from ..datasets.corpus import Corpus, Skip
 from ..datasets.table import replace
 from . import provenance
+from .conclude import MARK, mark
 from .flat import flatten_utterances, utterances
 from .fusion.rules import Rules
 from .fusion.timeline import RULES
@@ -31,7 +32,7 @@ from .lock import locked
 from .profile import Profile
 from .progress import Progress
 from .report import write_index
-from .status import CORPUS, RECORD
+from .status import CORPUS, RECORD, rows_of
 
 log = logging.getLogger(__name__)
 
@@ -126,6 +127,8 @@ class Analyze:
         """
         manifests = {name: graph.manifest(name, files) for name in names}
         stale = {name: self._stale(graph, name, manifests[name]) for name in names}
+        for name, manifest in manifests.items():
+            replace(self.folder / rows_of(name), _parquet(manifest.select(["id"])))
 
         def one(name: str) -> Report:
             return run(
@@ -146,11 +149,8 @@ class Analyze:
         if min(todo) == 0 or len(names) == 1 or sum(todo) > self.cluster.workers:
             return [one(name) for name in names]
         workers.ready(names[0])
-        threads = ThreadPoolExecutor(len(names))
-        try:
-            return [future.result() for future in [threads.submit(one, name) for name in names]]
-        finally:
-            threads.shutdown(wait=False, cancel_futures=True)  # after Ctrl-C, Ray's end ends them
+        futures = [workers.threads.submit(one, name) for name in names]
+        return [future.result() for future in futures]
 
     def _before(self) -> dict[str, Any] | None:
         """The record of the run that stands here, if it came to its end."""
@@ -159,13 +159,23 @@ class Analyze:
         return record if record.get("finished") else None
 
     def _stale(self, graph: Graph, name: str, manifest: pa.Table) -> frozenset[str]:
-        """Timelines on old evidence, and those whose page was deleted."""
+        """Timelines on old evidence, and those whose page is gone or shows another one."""
         if name != "timeline":
             return frozenset()
-        videos = zip(manifest["id"].to_pylist(), manifest["video_id"].to_pylist(), strict=True)
-        pages = {i for i, v in videos if not (self.folder / "videos" / v / "report.html").exists()}
+        config_hash = graph.phases[name].hash
         done = set(graph.table(name).read(["id"], status="ok")["id"].to_pylist())
+        pages = {
+            row["id"]
+            for row in manifest.select(["id", "video_id", "digest"]).to_pylist()
+            if not self._shown(row["video_id"], mark(config_hash, row["id"], row["digest"]))
+        }
         return graph.stale(manifest) | frozenset(pages & done)
+
+    def _shown(self, video_id: str, wanted: str) -> bool:
+        """Whether a video's page and `timeline.json` stand, and show this timeline."""
+        folder = self.folder / "videos" / video_id
+        whole = all((folder / name).exists() for name in ("report.html", "timeline.json", MARK))
+        return whole and (folder / MARK).read_text() == wanted
 
     def _keep(self, graph: Graph, files: pa.Table, skips: list[Skip]) -> dict[str, Any]:
         """Write down what is about to run, so that `status` and `retry` find it."""
@@ -200,12 +210,15 @@ class Workers:
 
     Attributes:
         startup: Seconds until Ray stood, and spent waiting for the trial.
+        threads: For phases side by side.
     """
 
     def __init__(self, cluster: Cluster, graph: Graph) -> None:
         self.startup: dict[str, float] = {}
         self._cluster, self._graph = cluster, graph
         self._stack = ExitStack()
+        self.threads = ThreadPoolExecutor()
+        self._stack.callback(self.threads.shutdown)  # last: after Ctrl-C, Ray's end ends them
         self._trial: Trial | None = None
 
     def ready(self, phase: str) -> None:

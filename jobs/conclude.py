@@ -35,6 +35,8 @@ TIMELINE = pa.schema(
         ("thumbnail", pa.binary()),  # one picture of the video, JPEG
     ]
 )
+MARK = ".timeline"
+"""Beside a page: the `mark` of the timeline that it shows."""
 THUMBNAILS = 120
 """Pictures on a page, at most."""
 
@@ -50,7 +52,7 @@ class Conclude(Actor):
         models: What filled each role, for the page.
     """
 
-    reads: ClassVar[tuple[str, ...]] = ("video_id", "uri", "evidence")
+    reads: ClassVar[tuple[str, ...]] = ("video_id", "uri", "evidence", "digest")
     adds: ClassVar[pa.Schema] = TIMELINE
     model: ClassVar[str] = "mien fusion"
     licence: ClassVar[str] = "Apache-2.0"
@@ -95,6 +97,7 @@ class Conclude(Actor):
         turns = done["turns"].to_pylist() if "turns" in done else []
         probes = found["videos"].to_pylist()
         probe = next(v for v in reversed(probes) if v["fingerprint"] == row["fingerprint"])
+        probe |= {"video_id": row["video_id"], "uri": row["uri"]}  # as the corpus has it now
         made = fuse(
             Evidence(
                 video=probe,
@@ -111,7 +114,7 @@ class Conclude(Actor):
         if problems:
             raise ValueError(f"the timeline breaks its own schema: {'; '.join(problems[:5])}")
         pictures = thumbnails(done.get("watch"))
-        self._write(made, pictures)
+        self._write(made, pictures, mark(row["config_hash"], row["id"], row["digest"]))
         return {
             "people": len(made["people"]),
             "speakers": len(made["speakers"]),
@@ -124,7 +127,7 @@ class Conclude(Actor):
             "thumbnail": pictures[len(pictures) // 2][1] if pictures else None,
         }
 
-    def _write(self, made: dict, pictures: list[tuple[float, bytes]]) -> None:
+    def _write(self, made: dict, pictures: list[tuple[float, bytes]], mark: str) -> None:
         folder = Path(self.run) / "videos" / made["video_id"]
         text = json.dumps(made, ensure_ascii=False, allow_nan=False, indent=1)
         replace(folder / "timeline.json", text.encode())
@@ -132,6 +135,12 @@ class Conclude(Actor):
 
         html = render(made, media=made["uri"], thumbnails=pictures)
         replace(folder / "report.html", html.encode())
+        replace(folder / MARK, mark.encode())
+
+
+def mark(config_hash: str, row: str, digest: str) -> str:
+    """Name a timeline: of which configuration, which content, on what evidence."""
+    return f"{config_hash} {row} {digest}"
 
 
 def thumbnails(watch: pa.Table | None, most: int = THUMBNAILS) -> list[tuple[float, bytes]]:

@@ -8,7 +8,7 @@ from .fusion.timeline import UTTERANCES
 from .graph import Graph
 
 
-def flatten_utterances(graph: Graph, group: int = 256) -> None:
+def flatten_utterances(graph: Graph, group: int = 32) -> None:
     """Bring the table `utterances` up to the timelines: one row for each segment.
 
     A file holds whole videos, so a video's utterances stand there all or not at all; those of a
@@ -18,13 +18,14 @@ def flatten_utterances(graph: Graph, group: int = 256) -> None:
     table = utterances(graph)
     stand = table.read(["timeline_id", "attempt"]).to_pylist()
     done = {(row["timeline_id"], row["attempt"]) for row in stand}
-    rows = source.read(["id", "attempt", "segments"], status="ok").to_pylist()
+    rows = source.read(["id", "attempt", "status", "segments"]).to_pylist()
     anew = [r for r in rows if (r["id"], r["attempt"]) not in done]
-    table.drop("timeline_id", {r["id"] for r in anew})
-    todo = [r["id"] for r in anew if r["segments"]]
+    table.drop("timeline_id", {r["id"] for r in anew} & {row["timeline_id"] for row in stand})
+    todo = [r["id"] for r in anew if r["status"] == "ok" and r["segments"]]
+    columns = ["id", "video_id", "uri", "status", "attempt", "config_hash", "utterances"]
     for at in range(0, len(todo), group):
         flat = []
-        for row in source.read(ids=todo[at : at + group], status="ok").to_pylist():
+        for row in source.read(columns, ids=todo[at : at + group], status="ok").to_pylist():
             for i, said in enumerate(row["utterances"] or []):
                 key = {n: row[n] for n in ("video_id", "uri", "status", "attempt", "config_hash")}
                 flat.append({**said, **key, "id": row_id(row["id"], i), "timeline_id": row["id"]})

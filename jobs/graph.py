@@ -150,9 +150,12 @@ class Graph:
 
     def _videos(self, files: pa.Table) -> Iterator[list[dict]]:
         """Videos that could be probed, in groups."""
-        columns = ["video_id", "uri", "fingerprint", "duration_s", "fps", "has_video", "has_audio"]
+        columns = ["id", "fingerprint", "duration_s", "fps", "has_video", "has_audio"]
         rows = self.table("videos").read(columns, ids=files["id"].to_pylist(), status="ok")
-        videos = sorted(rows.to_pylist(), key=lambda v: v["video_id"])
+        listed = files.select(["id", "video_id", "uri"]).to_pylist()
+        places = {file["id"]: file for file in listed}  # the corpus may have been moved
+        videos = [{**row, **places[row["id"]]} for row in rows.to_pylist()]
+        videos.sort(key=lambda v: v["video_id"])
         for video in videos:  # of unknown length: nothing to watch, and still a timeline
             video["duration_s"] = video["duration_s"] or 0.0
         for at in range(0, len(videos), GROUP):
@@ -224,7 +227,7 @@ class Graph:
                         evidence[row["video_id"]].append({**_some(row, *_EVIDENCE), "table": table})
         for video in videos:
             found = sorted(evidence[video["video_id"]], key=lambda e: (e["table"], e["id"]))
-            state = str([(e["id"], e["attempt"]) for e in found])
+            state = str([video["uri"], *((e["id"], e["attempt"]) for e in found)])
             digest = hashlib.sha256(state.encode()).hexdigest()[:16]
             row = _row("timeline", video, 0.0, video["duration_s"])
             yield {**row, "evidence": found, "digest": digest}

@@ -174,6 +174,18 @@ def _anchor(cfg: DictConfig) -> None:
         path = None if OmegaConf.is_missing(cfg.corpus, key) else cfg.corpus.get(key)
         if path and "://" not in path:
             cfg.corpus[key] = str(Path(path).absolute())
+    _anchor_models(cfg.models)
+
+
+def _anchor_models(cfg: DictConfig) -> None:
+    for key in cfg:
+        if OmegaConf.is_missing(cfg, key) or OmegaConf.is_interpolation(cfg, str(key)):
+            continue
+        node = cfg[key]
+        if isinstance(node, DictConfig):
+            _anchor_models(node)
+        elif key in ("dir", "model_dir", "models_dir") and node:
+            cfg[key] = str(Path(node).expanduser().absolute())
 
 
 def built(cfg: DictConfig) -> Callable[[], int]:

@@ -4,11 +4,13 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from ..datasets.table import newest, replace
 from .conclude import thumbnails
+from .lock import locked
 from .pages.index import render_index
 from .progress import console
 from .status import opened
@@ -34,17 +36,26 @@ def write_index(run: Path, record: dict) -> Path:
     files = pq.read_table(run / "corpus.parquet").to_pylist()
     tables = {name: run / "tables" / folder for name, folder in record["tables"].items()}
     probes = {r["id"]: r for r in _table(tables["videos"], _PROBED)}
-    lines = {r["video_id"]: r for r in _table(tables["timeline"], _TIMED)}
-    rows = [_line(run, f, probes.get(f["id"]), lines.get(f["video_id"])) for f in files]
+    lines = {_content(r): r for r in _table(tables["timeline"], _TIMED)}
+    rows = []
+    for file in files:
+        probe = probes.get(file["id"])
+        line = lines.get((file["video_id"], probe["fingerprint"])) if probe else None
+        rows.append(_line(run, file, probe, line))
     path = run / "index.html"
     replace(path, render_index(rows, record).encode())
     return path
 
 
 _ERROR = ["status", "error_stage", "error_message"]
-_PROBED = ["video_id", "duration_s", *_ERROR]
+_PROBED = ["video_id", "duration_s", "fingerprint", *_ERROR]
 _COUNTED = ["people", "speakers", "segments", "flags", "warnings", "thumbnail"]
-_TIMED = ["video_id", *_COUNTED, "emotions", *_ERROR]
+_TIMED = ["video_id", "fingerprint", *_COUNTED, "emotions", *_ERROR]
+
+
+def _content(row: dict) -> tuple[str, str | None]:
+    """A video as it was at one time: a file that changes is another one."""
+    return row["video_id"], row["fingerprint"]
 
 
 def _line(run: Path, file: dict, probe: dict | None, line: dict | None) -> dict:
@@ -79,25 +90,35 @@ class Report:
 
     def __call__(self) -> int:
         """Write each page and the index."""
-        from .pages.page import render
-
         run, record = opened(self.run)
         tables = {name: run / "tables" / folder for name, folder in record["tables"].items()}
-        for line in _table(tables["timeline"], ["video_id", "timeline", "status"], status="ok"):
-            made = json.loads(line["timeline"])
-            watch = _watch(tables.get("watch"), line["video_id"])
-            html = render(made, media=made["uri"], thumbnails=thumbnails(watch))
-            replace(run / "videos" / line["video_id"] / "report.html", html.encode())
-            console.print(f"{line['video_id']}: report.html")
-        console.print(f"Open {write_index(run, record)}")
+        files = pq.read_table(run / "corpus.parquet", columns=["id"])["id"].to_pylist()
+        probes = _table(tables["videos"], ["id", "video_id", "fingerprint"], status="ok")
+        with locked(run):
+            for probe in (p for p in probes if p["id"] in set(files)):
+                self._page(run, tables, probe)
+            console.print(f"Open {write_index(run, record)}")
         return 0
 
+    def _page(self, run: Path, tables: dict[str, Path], probe: dict) -> None:
+        from .pages.page import render
 
-def _watch(folder: Path | None, video_id: str) -> object:
+        now = {"video_id": probe["video_id"], "fingerprint": probe["fingerprint"]}
+        for line in _table(tables["timeline"], ["timeline", "status"], status="ok", **now):
+            made = json.loads(line["timeline"])
+            html = render(
+                made, media=made["uri"], thumbnails=thumbnails(_watch(tables.get("watch"), **now))
+            )
+            replace(run / "videos" / probe["video_id"] / "report.html", html.encode())
+            console.print(f"{probe['video_id']}: report.html")
+
+
+def _watch(folder: Path | None, video_id: str, fingerprint: str) -> pa.Table | None:
     if folder is None or not any(folder.glob("part-*.parquet")):
         return None
     files = [str(p) for p in sorted(folder.glob("part-*.parquet"))]
-    where = (ds.field("video_id") == video_id) & (ds.field("status") == "ok")
+    where = (ds.field("video_id") == video_id) & (ds.field("fingerprint") == fingerprint)
+    where &= ds.field("status") == "ok"
     columns = ["id", "attempt", "start_s", "frames"]
     rows = ds.dataset(files, format="parquet").to_table(columns, filter=where)
     return newest(rows).sort_by("start_s")

@@ -40,10 +40,16 @@ def opened(run: str) -> tuple[Path, dict]:
         ) from error
 
 
+def rows_of(phase: str) -> str:
+    """Where a run keeps which rows a phase has now; others in its table are superseded."""
+    return f"manifests/{phase}.ids.parquet"
+
+
 def outcomes(run: Path, record: dict) -> dict[str, list[dict]]:
     """Key and outcome of the rows of each table that are about the corpus as it is now.
 
-    Rows of files that left it, or that have other content since, are left out.
+    Rows of files that left it, or that have other content since, and rows that others took the
+    place of (the utterances of an earlier transcript), are left out.
     """
     columns = [n for n in (*KEY.names, *OUTCOME.names) if n not in ("models", "timings")]
     schema = table_schema(pa.schema([("fingerprint", pa.string())]))
@@ -56,7 +62,11 @@ def outcomes(run: Path, record: dict) -> dict[str, list[dict]]:
             rows = [r for r in rows if r["id"] in videos]
             contents = {(r["video_id"], r["fingerprint"]) for r in rows}
             contents |= {(r["video_id"], None) for r in rows}  # `utterances` has no such column
-        found[name] = [r for r in rows if (r["video_id"], r["fingerprint"]) in contents]
+        rows = [r for r in rows if (r["video_id"], r["fingerprint"]) in contents]
+        if (run / rows_of(name)).exists():
+            now = set(pq.read_table(run / rows_of(name))["id"].to_pylist())
+            rows = [r for r in rows if r["id"] in now]
+        found[name] = rows
     return found
 
 

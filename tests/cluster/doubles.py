@@ -45,6 +45,8 @@ class Double(Actor):
             time.sleep(self.slow_s)
             if order == "raise":
                 raise ValueError(f"row {name} cannot be doubled")
+            if order == "poison":
+                raise RuntimeError("CUDA error: an illegal memory access was encountered")
             if order == "die":
                 os.kill(os.getpid(), signal.SIGKILL)
             if order == "die once" and self.tally and not Path(self.tally, "died").exists():

@@ -1,6 +1,8 @@
 """The promises of `Host`, without Ray."""
 
 import json
+import os
+import socket
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -108,7 +110,20 @@ def test_an_actor_that_cannot_be_set_up_is_no_rows_fault(
 def test_setups_that_die_are_not_repeated_for_ever(doubles: ModuleType, tmp_path: Path) -> None:
     trials = tmp_path / "scratch" / "setup"
     trials.mkdir(parents=True)
-    for i in range(3):
-        (trials / str(i)).touch()
+    for i in range(3):  # of workers that are busy setting up
+        (trials / f"{socket.gethostname()} {os.getpid()} {i}").touch()
+    host(doubles, tmp_path)(rows(doubles, [None]))
+    for i in range(3):  # of workers that died of it
+        (trials / f"{socket.gethostname()} 999999999 {i}").touch()
     with pytest.raises(SetupError, match="killed the worker"):
         host(doubles, tmp_path)(rows(doubles, [None]))
+
+
+def test_a_poisoned_worker_leaves_its_rows_on_record(doubles: ModuleType, tmp_path: Path) -> None:
+    child = os.fork()
+    if child == 0:
+        host(doubles, tmp_path)(rows(doubles, ["poison"]))
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+    held = [json.loads(p.read_text()) for p in (tmp_path / "scratch" / "rows").iterdir()]
+    assert held == [["row000"]]

@@ -1,5 +1,6 @@
 """Phases on a real local Ray."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mien.cluster.host import SetupError, Stage
-from mien.cluster.phase import Phase, outstanding, run
+from mien.cluster.phase import Phase, Sink, outstanding, run
 from mien.cluster.pools import UnschedulableError, pools
 from mien.cluster.session import Cluster, session
 from mien.cluster.trial import Trial
@@ -173,3 +174,27 @@ def test_outstanding_rows_and_their_attempts(doubles: ModuleType, tmp_path: Path
     assert (todo["id"].to_pylist(), attempts) == (["row001", "row002"], [2, 1])
     todo, attempts = outstanding(table, manifest, stale={"row000"})
     assert (todo["id"].to_pylist(), attempts) == (["row000", "row002"], [2, 1])
+
+
+def test_a_sink_writes_in_time_without_another_block(doubles: ModuleType, tmp_path: Path) -> None:
+    toy = phase(doubles)
+    table = toy.table(tmp_path)
+    columns = {f.name: pa.nulls(1, f.type) for f in table.schema}
+    columns |= {
+        name: pa.array([name]) for name in ("id", "video_id", "uri", "status", "config_hash")
+    }
+    columns["attempt"] = pa.array([1], pa.int32())
+    sink = Sink(table=table, every_s=0.05)
+    sink.add(pa.table(columns, schema=table.schema))
+    assert table.count() == 0
+    deadline = time.monotonic() + 5
+    while not table.count() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert table.count() == 1
+    sink.flush()
+    assert table.count() == 1
+
+
+def test_one_number_is_one_number_however_it_is_written(doubles: ModuleType) -> None:
+    assert phase(doubles, slow_s=1).hash == phase(doubles, slow_s=1.0).hash
+    assert phase(doubles, slow_s=1).hash != phase(doubles, slow_s=1.5).hash
