@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import stat
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -30,12 +31,12 @@ EXTENSIONS = (
 
 
 @dataclass(kw_only=True)
-class Corpus:
+class Corpus(ABC):
     """What all corpora share: subclasses give `survey`."""
 
+    @abstractmethod
     def survey(self) -> Listing:
         """Look at everything once."""
-        raise NotImplementedError
 
     def files(self) -> pa.Table:
         """The rows alone; what was passed over goes to the log."""
