@@ -299,7 +299,8 @@ def differences(
 
 
 def _content_of(row: dict[str, Any]) -> str:
-    text = repr({key: row[key] for key in row if key not in ("uri", "timings")})
+    # the place is in the digest of a timeline's evidence too
+    text = repr({key: row[key] for key in row if key not in ("uri", "timings", "digest")})
     return text.replace(row["uri"], "")  # the timeline's text has it too
 
 
