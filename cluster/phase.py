@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import logging
 import math
 import re
 import threading
@@ -25,7 +24,6 @@ from .host import Host, SetupError, Stage, begin
 from .pools import Pool, pools
 from .report import Report
 
-log = logging.getLogger(__name__)
 _GIB = 2**30
 
 

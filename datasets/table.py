@@ -1,7 +1,7 @@
 """Tables: folders of Parquet files in which a visible file is a complete file."""
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -187,10 +187,3 @@ def newest(rows: pa.Table) -> pa.Table:
 def table_schema(*adds: pa.Schema) -> pa.Schema:
     """The columns of a table: the key, what each actor adds, the outcome."""
     return pa.schema([field for part in (KEY, *adds, OUTCOME) for field in part])
-
-
-def explode(rows: pa.Table, column: str, keep: Sequence[str]) -> Iterator[dict]:
-    """Walk the items of a nested column, each with some columns of its row."""
-    for row in rows.select([*keep, column]).to_pylist():
-        for item in row[column] or []:
-            yield {**{name: row[name] for name in keep}, **item}

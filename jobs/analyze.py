@@ -1,7 +1,6 @@
 """`mien analyze`: a corpus of videos in; tables, timelines and pages out."""
 
 import json
-import logging
 import sys
 import time
 from collections.abc import Sequence
@@ -33,8 +32,6 @@ from .profile import Profile
 from .progress import Progress
 from .report import write_index
 from .status import CORPUS, RECORD, rows_of
-
-log = logging.getLogger(__name__)
 
 _WORK = ("phases", "startup", "wall_s", "peak_memory_gb")
 

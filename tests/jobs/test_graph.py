@@ -300,3 +300,19 @@ def test_phases_that_do_not_need_each_other_stand_together(tmp_path: Path) -> No
         ["voice"],
         ["timeline"],
     ]
+
+
+def test_a_moved_corpus_is_read_where_it_is_now(made: Graph) -> None:
+    corpus = files("a")
+    probe(made, "a")
+    hear(made, corpus)
+    before = made.manifest("timeline", corpus)
+    do(made, "timeline", corpus)
+    at = corpus.schema.get_field_index("uri")
+    moved = corpus.set_column(at, corpus.schema.field(at), pa.array(["/elsewhere/a.mp4"]))
+    assert ids(made, "watch", moved) == ids(made, "watch", corpus)
+    assert set(made.manifest("watch", moved)["uri"].to_pylist()) == {"/elsewhere/a.mp4"}
+    after = made.manifest("timeline", moved)
+    assert after["id"].to_pylist() == before["id"].to_pylist()
+    assert made.stale(before) == frozenset()
+    assert made.stale(after) == frozenset(after["id"].to_pylist())  # its page links to the file
