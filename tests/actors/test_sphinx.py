@@ -6,6 +6,7 @@ import pyarrow as pa
 import pytest
 
 from mien.actors.sphinx import FILLER, VARIANT, Sphinx
+from mien.datasets.audio import read
 
 
 @pytest.fixture(scope="module")
@@ -74,3 +75,12 @@ def test_times_are_from_the_start_of_the_media(sphinx: Sphinx, data: Path) -> No
     whole, part = sphinx.process(rows((uri, 0.0, 3.29), (uri, 1.5, 3.29))).to_pylist()
     assert whole["words"][-1]["word"] == "himself"  # heard as "itself" without its sentence
     assert part["words"][-1]["start_s"] == pytest.approx(whole["words"][-1]["start_s"], abs=0.1)
+
+
+@pytest.mark.data
+def test_an_answer_does_not_depend_on_the_level(sphinx: Sphinx, data: Path) -> None:
+    samples = read(str(data / "asr/jfk.flac"))
+    assert samples is not None
+    loud, quiet = sphinx.transcribe(samples), sphinx.transcribe(samples / 8)
+    assert loud[1][0]["text"]
+    assert loud == quiet
