@@ -1,4 +1,4 @@
-# The four commands. The installer is uv, which pip brings into .venv; nothing else is assumed.
+# The commands. The installer is uv, which pip brings into .venv; nothing else is assumed.
 PYTHON ?= python3
 UV := .venv/bin/uv
 
@@ -11,14 +11,19 @@ test: .venv/.default
 	$(UV) pip install -q --python .venv -e '.[demo]' --group dev
 	.venv/bin/pytest
 
+# Every model package, for the profiles beyond `embedded`. On a GPU machine follow it with
+# `.venv/bin/uv pip install -e '.[vllm]'` where Qwen2-VL is wanted.
 setup: .venv/.default
 	$(UV) pip install --python .venv -e '.[demo,full]' --group dev
 
-lint: .venv/.default
-	$(UV) pip install -q --python .venv -e . --group dev
-	.venv/bin/ruff check .
-	.venv/bin/ruff format --check .
-	PATH=$(CURDIR)/.venv/bin:$$PATH .venv/bin/pyright
+# The tests of the real models, in an environment of their own: 7 GB; vLLM is its CPU build.
+test-models: .venv-full/.ready
+	.venv-full/bin/pytest -m models
+
+lint: .venv-full/.ready
+	.venv-full/bin/ruff check .
+	.venv-full/bin/ruff format --check .
+	PATH=$(CURDIR)/.venv-full/bin:$$PATH .venv-full/bin/pyright
 
 .venv/.default: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -26,4 +31,10 @@ lint: .venv/.default
 	$(UV) pip install --python .venv --compile-bytecode -e .
 	touch $@
 
-.PHONY: demo test setup lint
+.venv-full/.ready: pyproject.toml
+	$(PYTHON) -m venv .venv-full
+	.venv-full/bin/pip install -q --upgrade uv
+	.venv-full/bin/uv pip install -q --python .venv-full --compile-bytecode -e '.[demo,full]' --group dev --group engine
+	touch $@
+
+.PHONY: demo test test-models setup lint

@@ -4,9 +4,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from importlib.util import find_spec
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyarrow as pa
+
+if TYPE_CHECKING:
+    from .weights import Weights
 
 MACHINE: Mapping[str, bool] = {"machine": True}
 """Marks a field that changes how fast an actor runs, not what it answers."""
@@ -25,12 +28,16 @@ class Actor(ABC):
         gpus: Devices that one worker holds; a fraction (1/k) lets several share one.
         memory_gb: What one worker needs, declared or measured.
         batch_size: Rows per call of `process`.
+        environment: Name of the Python environment that it runs in, of those that
+            `cluster.environments` lists; `None`: the one that runs everything else.
     """
 
     reads: ClassVar[tuple[str, ...]]
     """Columns that `process` needs."""
     adds: ClassVar[pa.Schema]
     """Columns that `process` returns, with their types."""
+    passes: ClassVar[tuple[str, ...]] = ()
+    """Columns of `adds` that are for the actors after it alone and do not stand in the table."""
     version: ClassVar[int] = 1
     """Raised when the same parameters come to give another answer: part of the table's hash."""
     packages: ClassVar[tuple[str, ...]] = ()
@@ -46,6 +53,7 @@ class Actor(ABC):
     gpus: float = field(default=0.0, metadata=MACHINE)
     memory_gb: float = field(default=1.0, metadata=MACHINE)
     batch_size: int = field(default=1, metadata=MACHINE)
+    environment: str | None = field(default=None, metadata=MACHINE)
 
     def missing(self) -> str | None:
         """Why this actor cannot work on this machine, and the cure; `None` where it can.
@@ -53,9 +61,18 @@ class Actor(ABC):
         Cheap: it looks for packages and files, it loads nothing.
         """
         absent = [name for name in self.packages if find_spec(name) is None]
-        if not absent:
-            return None
-        return f"needs the package {', '.join(absent)}: `make setup` installs the full environment"
+        reasons = [weights.missing() for weights in self.weights()]
+        if absent and self.environment is None:
+            names = ", ".join(absent)
+            reasons.insert(0, f"needs the package {names}: `make setup` installs all of them")
+        return "; ".join(reason for reason in reasons if reason) or None
+
+    def weights(self) -> "tuple[Weights, ...]":
+        """All weights that `setup` loads: by default the fields that are such."""
+        from .weights import Weights
+
+        values = (getattr(self, f.name) for f in fields(self))
+        return tuple(value for value in values if isinstance(value, Weights))
 
     def setup(self) -> None:
         """Load what `process` needs. Called once per worker, before the first rows."""
@@ -80,21 +97,31 @@ class Actor(ABC):
 
     def provenance(self) -> dict[str, str]:
         """Model, revision and licence: of the model at hand, where an actor can take several."""
-        own = self.identity()
+        own = [weights.identity() for weights in self.weights()] or [self.identity()]
+        licences = dict.fromkeys(weights.licence for weights in self.weights())
         return {
-            "model": own["model"] or self.model,
-            "revision": own["revision"] or self.revision,
-            "licence": self.licence,
+            "model": " + ".join(one["model"] for one in own if one["model"]) or self.model,
+            "revision": " + ".join(one["revision"] for one in own if one["revision"])
+            or self.revision,
+            "licence": " + ".join(licences) or self.licence,
         }
 
     def identity(self) -> dict[str, Any]:
         """What changes the answer: the class, its version, model, and all non-machine fields."""
+        from .weights import Weights
+
+        values = {
+            f.name: getattr(self, f.name) for f in fields(self) if "machine" not in f.metadata
+        }
         return {
             "actor": f"{type(self).__module__}.{type(self).__qualname__}",
             "version": self.version,
             "model": self.model,
             "revision": self.revision,
-            **{f.name: getattr(self, f.name) for f in fields(self) if "machine" not in f.metadata},
+            **{
+                name: value.identity() if isinstance(value, Weights) else value
+                for name, value in values.items()
+            },
         }
 
 

@@ -19,15 +19,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import corpus
-import faces
 import numpy as np
 import pyarrow as pa
+from sklearn.metrics import accuracy_score, f1_score
+
+import corpus
+import faces
 import speakers
 import voice
 from common import arguments, data_folder, show
-from sklearn.metrics import accuracy_score, f1_score
-
 from mien.actors.faces import FaceFinder
 from mien.actors.identity import Identity
 from mien.actors.polarity import Polarity

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import cloudpickle
-from common import MIEN, analyze, arguments, show
 
+from common import MIEN, analyze, arguments, show
 from mien.cluster.host import Host, begin
 from mien.datasets.corpus import EXTENSIONS, Folder
 from mien.jobs.graph import Graph

@@ -14,10 +14,10 @@ from typing import Any
 
 import av
 import numpy as np
-from common import arguments, data_folder, show
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from common import arguments, data_folder, show
 from mien.actors import signals
 from mien.actors.faces import FaceFinder
 from mien.actors.identity import Identity

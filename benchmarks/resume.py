@@ -21,6 +21,7 @@ from pathlib import Path
 import psutil
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+
 from common import MIEN, arguments, show
 
 KINDS = ("driver", "worker", "raylet")

@@ -18,9 +18,9 @@ from typing import Any
 
 import pyarrow as pa
 import soundfile
+
 from common import arguments, data_folder, show
 from conversations import conversations
-
 from mien.actors.clustering import Turn, merge
 from mien.actors.speakers import ResemblyzerSpeakers, Speakers
 from mien.actors.voice_activity import VoiceActivity

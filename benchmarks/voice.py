@@ -18,9 +18,9 @@ from typing import Any
 import jiwer
 import numpy as np
 import pyarrow as pa
+
 import train_arousal
 from common import arguments, data_folder, show
-
 from mien.actors.actor import Actor
 from mien.actors.arousal import Arousal
 from mien.actors.prosody import Prosody

@@ -20,9 +20,9 @@ from typing import Any
 
 import av
 import pyarrow as pa
+
 from common import arguments, show
 from film import make
-
 from mien.actors.watch import Watch
 from mien.datasets.media import probe
 from mien.datasets.video import Clip, spans

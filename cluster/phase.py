@@ -61,7 +61,9 @@ class Phase:
         """The phase's table in a run's folder."""
         columns: dict[str, pa.Field] = {f.name: f for f in self.keeps}
         for stage in self.stages:
-            columns.update({f.name: f for f in stage.actor.adds})
+            columns.update(
+                {f.name: f for f in stage.actor.adds if f.name not in stage.actor.passes}
+            )
         return Table(
             run / "tables" / f"{self.name}-{self.hash}", table_schema(pa.schema(columns.values()))
         )

@@ -63,6 +63,9 @@ PROBE = pa.schema(
     ]
 )
 
+# -------------------------------------------------------------------------------- sound: a video
+SOUND = pa.schema([("sound_uri", TEXT)])  # the enhanced sound, beside the original; null: no sound
+
 # -------------------------------------------------------------------------------- turns: a video
 # All null where the video has no sound; empty where it has sound and nobody speaks.
 SPEECH_ACTIVITY = pa.schema([("speech", rows(("start_s", F64), ("stop_s", F64)))])
@@ -150,6 +153,69 @@ WATCH = pa.schema(
     ]
 )
 IDENTITY = pa.schema([("face_embeddings", pa.list_(pa.list_(F32)))])  # parallel to `faces`
+
+# ----------------------- faces: a watched span; what models say of the faces and frames kept there
+# Lists parallel to `faces` of the same row of table `watch`; null where a crop is missing.
+RESTORED = pa.schema([("face_quality", pa.list_(F32)), ("restored", pa.list_(pa.bool_()))])
+FACE_EMOTIONS = pa.schema([("face_emotions", pa.list_(pa.list_(F32)))])  # in the order of `LABELS`
+MATCHES = pa.schema(  # the nearest person of the gallery, by cosine distance (0-2); null: none near
+    [("face_matches", rows(("name", TEXT), ("distance", F32)))]
+)
+LAION_FACE = pa.schema(
+    [
+        ("laion_face", pa.list_(pa.list_(F32))),  # raw scores, about 0-7, as `LAION_FACE_NAMES`
+        ("laion_face_adjusted", pa.list_(pa.list_(F32))),  # less the neutral mean; null: unknown
+        ("laion_face_warning", TEXT),  # of the calibration
+    ]
+)
+ACTIONS = pa.schema(  # per clip the likeliest actions, best first; scores are probabilities
+    [
+        (
+            "actions",
+            rows(
+                ("start_s", F64),
+                ("stop_s", F64),
+                ("labels", rows(("label", TEXT), ("score", F32))),
+            ),
+        )
+    ]
+)
+
+# ------------------------------------------- segments: a span of sound, as `segmentation` cuts it
+LAION_VOICE = pa.schema(
+    [
+        ("laion_voice", pa.list_(F32)),  # 40 emotions, 0-4, as `LAION_VOICE_NAMES`
+        ("laion_voice_attributes", pa.list_(F32)),  # each in its own range, `LAION_VOICE_RANGES`
+        ("laion_voice_quality", pa.list_(F32)),  # 4, `LAION_VOICE_QUALITY`; null without the heads
+    ]
+)
+
+# --------------------------------------------------------------------- notes: a moment of a video
+MOMENT = pa.schema(
+    [
+        ("kind", TEXT),  # flag | keyframe | no_face | facs: which question is asked
+        ("reason", TEXT),  # why it was chosen, for example the flag's type
+        ("speaker", TEXT),
+        ("text", TEXT),  # what is said in it
+        ("context", TEXT),  # JSON: what the other models found there
+    ]
+)
+PICTURES = pa.schema([("pictures", rows(("time_s", F64), ("jpeg", pa.binary())))])
+NOTE = pa.schema(
+    [
+        ("answer", TEXT),  # JSON, valid against the schema of its kind
+        ("summary", TEXT),
+        ("emotion", TEXT),  # of the canonical seven, or null
+        ("confidence", F32),  # 0-1, the model's own word
+        ("prompt", TEXT),  # name and digest of the prompt
+        ("input_tokens", I64),
+        ("output_tokens", I64),
+        ("cached_tokens", I64),
+        ("dollars", F64),  # 0 for a local model; null: unknown
+        ("request_id", TEXT),
+        ("answered_by", TEXT),  # the model, as the server names it
+    ]
+)
 
 # ----------------------------------------------- voice: an utterance, what the audio and text say
 UTTERANCE_TEXT = pa.schema([("speaker", TEXT), ("text", TEXT)])

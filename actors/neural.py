@@ -1,0 +1,158 @@
+"""What all actors share whose model is a torch network: device, precision, batches, memory."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from .actor import MACHINE, Actor
+
+Item = TypeVar("Item")
+Batch = TypeVar("Batch")
+Answer = TypeVar("Answer")
+
+PRECISIONS = ("float32", "bfloat16", "float16")
+
+
+@dataclass(kw_only=True)
+class Neural(Actor):
+    """An actor around a torch network.
+
+    A row can hold many items (faces, segments); `micro_batch` bounds how many the network sees at
+    a time, whatever `batch_size` is.
+
+    Attributes:
+        device: As torch names it; `auto` takes a GPU where there is one.
+        precision: Of the weights and the arithmetic; anything but `float32` needs a GPU, or a CPU
+            that has it, to be faster.
+        compile: Whether to run the network through `torch.compile`.
+        threads: Of torch, on a CPU.
+        micro_batch: Items through the network at once, at most; halved where memory runs out.
+    """
+
+    packages = ("torch",)
+
+    device: str = field(default="auto", metadata=MACHINE)
+    precision: str = "float32"
+    compile: bool = field(default=False, metadata=MACHINE)
+    threads: int = field(default=1, metadata=MACHINE)
+    micro_batch: int = field(default=16, metadata=MACHINE)
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise ValueError(
+                f"`precision` must be one of {', '.join(PRECISIONS)}, but is {self.precision!r}."
+            )
+        for name in ("threads", "micro_batch"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be at least 1, but is {getattr(self, name)}.")
+
+    @property
+    def place(self) -> Any:  # noqa: ANN401
+        """The torch device."""
+        import torch
+
+        if self.device != "auto":
+            return torch.device(self.device)
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    @property
+    def dtype(self) -> Any:  # noqa: ANN401
+        """The torch type of `precision`."""
+        import torch
+
+        return getattr(torch, self.precision)
+
+    def placed(self, network: Any) -> Any:  # noqa: ANN401
+        """A network ready to answer: on its device, in its precision, without dropout."""
+        import torch
+
+        torch.set_num_threads(self.threads)
+        network = network.to(device=self.place, dtype=self.dtype).eval().requires_grad_(False)
+        return torch.compile(network) if self.compile else network
+
+    def moved(self, tensor: Any) -> Any:  # noqa: ANN401
+        """A tensor on the device; through pinned memory, and floats in the precision."""
+        if self.place.type == "cuda":
+            tensor = tensor.pin_memory()
+        dtype = self.dtype if tensor.is_floating_point() else None
+        return tensor.to(device=self.place, dtype=dtype, non_blocking=True)
+
+    def through(
+        self,
+        items: Sequence[Item],
+        prepare: Callable[[Sequence[Item]], Batch],
+        infer: Callable[[Batch], Sequence[Answer]],
+    ) -> list[Answer]:
+        """Send items through the network in micro-batches.
+
+        The next micro-batch is prepared in a thread while the network works on this one. Where
+        memory runs out the micro-batch is halved, down to one item.
+
+        Args:
+            items: Any number.
+            prepare: Makes a batch of items ready on the CPU (decoding, resizing, padding).
+            infer: One answer per item, in order; runs under `torch.inference_mode`.
+
+        Raises:
+            Exception: What `prepare` or `infer` raise; out of memory only with a single item.
+        """
+        import torch
+
+        parts = [items[at : at + self.micro_batch] for at in range(0, len(items), self.micro_batch)]
+        answers: list[Answer] = []
+        with torch.inference_mode():
+            for part, batch in ahead(parts, prepare):
+                answers += self._halved(part, batch, prepare, infer)
+        return answers
+
+    def _halved(
+        self,
+        part: Sequence[Item],
+        batch: Batch,
+        prepare: Callable[[Sequence[Item]], Batch],
+        infer: Callable[[Batch], Sequence[Answer]],
+    ) -> list[Answer]:
+        try:
+            return list(infer(batch))
+        except Exception as error:
+            if len(part) == 1 or not out_of_memory(error):
+                raise
+        del batch
+        release()
+        self.micro_batch = min(self.micro_batch, max(1, len(part) // 2))
+        half = len(part) // 2
+        return [
+            answer
+            for some in (part[:half], part[half:])
+            for answer in self._halved(some, prepare(some), prepare, infer)
+        ]
+
+
+def ahead(
+    parts: Sequence[Sequence[Item]], prepare: Callable[[Sequence[Item]], Batch]
+) -> Iterator[tuple[Sequence[Item], Batch]]:
+    """Prepare each part one ahead, in a thread."""
+    if len(parts) < 2:
+        yield from ((part, prepare(part)) for part in parts)
+        return
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        coming = thread.submit(prepare, parts[0])
+        for i, part in enumerate(parts):
+            batch = coming.result()
+            if i + 1 < len(parts):
+                coming = thread.submit(prepare, parts[i + 1])
+            yield part, batch
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on the device or the host."""
+    return isinstance(error, MemoryError) or "out of memory" in str(error).lower()
+
+
+def release() -> None:
+    """Give back to the device what torch keeps for later."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
