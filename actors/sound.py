@@ -38,17 +38,28 @@ def runs(spans: Sequence[Span], gap_s: float = GAP_S) -> list[list[int]]:
     return groups
 
 
+def sources(rows: pa.Table) -> list[str]:
+    """Where the sound of each row is read: enhanced (`sound_uri`) where there is such."""
+    uris = rows["uri"].to_pylist()
+    if "sound_uri" not in rows.column_names:
+        return uris
+    enhanced = rows["sound_uri"].to_pylist()
+    return [one or uri for one, uri in zip(enhanced, uris, strict=True)]
+
+
 def listen(rows: pa.Table) -> list[Samples | None]:
     """Read the sound of each row; neighbouring spans of one file are decoded once.
 
     Args:
-        rows: Has `uri`, `start_s`, `stop_s`; a null bound is the media's own.
+        rows: Has `uri`, `start_s`, `stop_s`, and perhaps `sound_uri`; a null bound is the media's
+            own.
 
     Returns:
         Float32 mono at 16 kHz in [-1, 1] for each row, silent where there is no sound; `None` where
         the file has no sound at all.
     """
-    keys = rows.select(["uri", "start_s", "stop_s"]).to_pylist()
+    spans_s = rows.select(["start_s", "stop_s"]).to_pylist()
+    keys = [{**span, "uri": uri} for span, uri in zip(spans_s, sources(rows), strict=True)]
     heard: list[Samples | None] = [None] * len(keys)
     files: dict[str, list[int]] = {}
     for i, key in enumerate(keys):

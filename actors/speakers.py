@@ -25,6 +25,7 @@ from .clustering import (
     windows,
 )
 from .embedding import FRAME_RATE_HZ, HOP, RATE_HZ, TAIL, Encoder
+from .sound import sources
 
 BLOCK_S = 300  # of audio in memory at a time
 
@@ -106,7 +107,7 @@ class Speakers(Actor):
 
     def process(self, rows: pa.Table) -> pa.Table:
         """Find the speakers of whole recordings."""
-        pairs = zip(rows["uri"].to_pylist(), rows["speech"].to_pylist(), strict=True)
+        pairs = zip(sources(rows), rows["speech"].to_pylist(), strict=True)
         found = [self._row(uri, speech) for uri, speech in pairs]
         return answer({name: [one.get(name) for one in found] for name in TURNS.names}, self.adds)
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ..datasets import audio
 from ..datasets.schema import SPEECH_ACTIVITY
 from .actor import MACHINE, Actor, answer
+from .sound import sources
 
 RATE_HZ = 16_000
 WINDOW = 512  # samples per probability
@@ -76,7 +77,7 @@ class VoiceActivity(Actor):
 
     def process(self, rows: pa.Table) -> pa.Table:
         """Find speech in whole recordings."""
-        pairs = zip(rows["uri"].to_pylist(), rows["has_audio"].to_pylist(), strict=True)
+        pairs = zip(sources(rows), rows["has_audio"].to_pylist(), strict=True)
         found = [self._speech(uri) if has_audio is not False else None for uri, has_audio in pairs]
         return answer({"speech": found}, self.adds)
 

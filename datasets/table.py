@@ -120,10 +120,11 @@ class Table:
         """Find in which file each row of some videos stands.
 
         Returns:
-            Records with `id`, `video_id`, `attempt`, `status` and `file`, the file's name.
+            Records with `id`, `video_id`, `start_s`, `stop_s`, `attempt`, `status` and `file`, the
+            file's name.
         """
         names = pc.field("video_id").isin(pa.array(list(video_ids), pa.string()))
-        columns, parts = ["id", "video_id", "attempt", "status"], []
+        columns, parts = ["id", "video_id", "start_s", "stop_s", "attempt", "status"], []
         for path in self.files():
             rows = self._scan(columns, names, [path])
             file = pa.array([path.name] * len(rows), pa.string())

@@ -86,7 +86,9 @@ EMOTION = record(
         text=maybe(record(polarity=maybe(SIGNED), scores=maybe(SCORES))),
     ),
 )
+FINE = maybe(many(record(label=TEXT, score=maybe(NUMBER))))
 SEGMENT = record(
+    optional={"fine_emotions": record(face=FINE, voice=FINE)},
     start=TIME,
     end=TIME,
     speaker=maybe(TEXT),
@@ -119,6 +121,24 @@ SCHEMA: Json = {
     "description": "Times are seconds from the start of the media, spans half-open, boxes pixels "
     "x, y, w, h in the upright frame. What is unknown is null, never zero.",
     **record(
+        optional={
+            "actions": many(
+                record(start=TIME, end=TIME, labels=many(record(label=TEXT, score=maybe(UNIT))))
+            ),
+            "notes": many(
+                record(
+                    kind=TEXT,
+                    start=TIME,
+                    end=TIME,
+                    reason=maybe(TEXT),
+                    summary=maybe(TEXT),
+                    emotion=maybe(LABEL),
+                    confidence=maybe(UNIT),
+                    model=maybe(TEXT),
+                    answer=maybe(TEXT),
+                )
+            ),
+        },
         schema={"const": NAME},
         video_id=TEXT,
         uri=TEXT,
@@ -140,6 +160,7 @@ SCHEMA: Json = {
         channels=record(**dict.fromkeys(("face", "voice", "text"), CHANNEL)),
         people=many(
             record(
+                optional={"name": maybe(TEXT)},
                 person=TEXT,
                 speaker=maybe(TEXT),
                 on_screen_s=TIME,
@@ -273,10 +294,10 @@ def _meaning(timeline: Mapping[str, Any]) -> Iterator[str]:
     speakers = [one["speaker"] for one in timeline["speakers"]]
     yield from _unique(people, "people")
     yield from _unique(speakers, "speakers")
-    for group in ("shots", "segments", "tracks", "flags", "voice_series"):
-        starts = [one["start"] for one in timeline[group]]
-        yield from _sorted(starts, group, strictly=group == "shots")
-        for i, one in enumerate(timeline[group]):
+    for group in ("shots", "segments", "tracks", "flags", "voice_series", "actions", "notes"):
+        spans = timeline.get(group) or []
+        yield from _sorted([one["start"] for one in spans], group, strictly=group == "shots")
+        for i, one in enumerate(spans):
             path = f"{group}[{i}]"
             if group == "segments":
                 yield from _segment(one, path, duration)

@@ -28,6 +28,7 @@ from .fusion.rules import Rules
 from .fusion.timeline import RULES
 from .graph import Graph
 from .lock import locked
+from .manifests import Segmentation
 from .profile import Profile
 from .progress import Progress
 from .report import write_index
@@ -49,6 +50,7 @@ class Analyze:
         span_s: A video is watched in spans of at most this length, in seconds.
         chunk_s: Speech is transcribed in chunks of at most this length, in seconds.
         fusion: How the evidence becomes a timeline.
+        segmentation: How sound is cut for the role `laion_voice`.
         config: The composed configuration, kept with the run.
     """
 
@@ -60,6 +62,7 @@ class Analyze:
     span_s: float = 60.0
     chunk_s: float = 30.0
     fusion: Rules = RULES
+    segmentation: Segmentation = field(default_factory=Segmentation)
     config: str = ""
     reports: list[Report] = field(default_factory=list)
 
@@ -78,6 +81,7 @@ class Analyze:
             span_s=self.span_s,
             chunk_s=self.chunk_s,
             rules=self.fusion,
+            segmentation=self.segmentation,
         )
 
     def __call__(self) -> int:
@@ -120,7 +124,8 @@ class Analyze:
         """Run phases that do not need each other: one after another, so that each has all cores.
 
         Where there are no more rows than cores (a single clip, the last failures), a phase would
-        leave cores idle: then they run side by side.
+        leave cores idle: then they run side by side, if each is a single pool. Of two phases with
+        several pools each could hold what the other waits for.
         """
         manifests = {name: graph.manifest(name, files) for name in names}
         stale = {name: self._stale(graph, name, manifests[name]) for name in names}
@@ -143,7 +148,10 @@ class Analyze:
             len(outstanding(graph.table(n), manifests[n], retry=self.retry, stale=stale[n])[0])
             for n in names
         ]
-        if min(todo) == 0 or len(names) == 1 or sum(todo) > self.cluster.workers:
+        alone = any(
+            s.actor.gpus or s.actor.environment for n in names for s in graph.phases[n].stages
+        )
+        if min(todo) == 0 or len(names) == 1 or sum(todo) > self.cluster.workers or alone:
             return [one(name) for name in names]
         workers.ready(names[0])
         futures = [workers.threads.submit(one, name) for name in names]
@@ -157,8 +165,9 @@ class Analyze:
 
     def _stale(self, graph: Graph, name: str, manifest: pa.Table) -> frozenset[str]:
         """Timelines on old evidence, and those whose page is gone or shows another one."""
+        stale = graph.stale(name, manifest)
         if name != "timeline":
-            return frozenset()
+            return stale
         config_hash = graph.phases[name].hash
         done = set(graph.table(name).read(["id"], status="ok")["id"].to_pylist())
         pages = {
@@ -166,7 +175,7 @@ class Analyze:
             for row in manifest.select(["id", "video_id", "digest"]).to_pylist()
             if not self._shown(row["video_id"], mark(config_hash, row["id"], row["digest"]))
         }
-        return graph.stale(manifest) | frozenset(pages & done)
+        return stale | frozenset(pages & done)
 
     def _shown(self, video_id: str, wanted: str) -> bool:
         """Whether a video's page and `timeline.json` stand, and show this timeline."""
@@ -184,11 +193,7 @@ class Analyze:
                 **{name: graph.table(name).folder.name for name in graph.phases},
                 "utterances": utterances(graph).folder.name,
             },
-            "models": [
-                {**stage.provenance(), "quality": stage.actor.quality}
-                for phase in graph.phases.values()
-                for stage in phase.stages
-            ],
+            "models": graph.models(),
             "versions": provenance.versions(),
             "machine": provenance.machine(),
             "git": provenance.git(),

@@ -8,19 +8,14 @@ from pathlib import Path
 from typing import ClassVar
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 
 from ..actors.actor import MACHINE, Actor, answer
 from ..datasets import schema, timeline
-from ..datasets.table import newest, replace
+from ..datasets.table import replace
 from .fusion.evidence import Evidence
 from .fusion.rules import Rules
 from .fusion.timeline import RULES, UTTERANCES, fuse, utterance_rows
-
-EVIDENCE = schema.rows(
-    ("table", pa.string()), ("id", pa.string()), ("attempt", pa.int32()), ("file", pa.string())
-)
-"""The rows that a timeline is made from, and the files that hold them."""
+from .gather import Gather
 
 TIMELINE = pa.schema(
     [
@@ -50,6 +45,7 @@ class Conclude(Actor):
         run: The run's folder.
         tables: Folder of each table, by name.
         models: What filled each role, for the page.
+        likeness: From which cosine two tracks of faces are one person.
     """
 
     reads: ClassVar[tuple[str, ...]] = ("video_id", "uri", "evidence", "digest")
@@ -61,59 +57,24 @@ class Conclude(Actor):
     run: str = field(metadata=MACHINE)
     tables: dict[str, str] = field(metadata=MACHINE)
     models: list[dict] = field(metadata=MACHINE)
+    likeness: float = 0.5
     memory_gb: float = field(default=0.5, metadata=MACHINE)
     batch_size: int = field(default=4, metadata=MACHINE)
 
     def process(self, rows: pa.Table) -> pa.Table:
         """Fuse, validate and write each video's timeline and page."""
-        found = self._gather(rows)
-        made = [self._conclude(row, found[row["video_id"]]) for row in rows.to_pylist()]
+        gather = Gather(
+            run=self.run, tables=self.tables, models=self.models, likeness=self.likeness
+        )
+        made = [self._conclude(row, evidence) for row, evidence in gather(rows)]
         return answer({name: [m[name] for m in made] for name in TIMELINE.names}, TIMELINE)
 
-    def _gather(self, rows: pa.Table) -> dict[str, dict[str, pa.Table]]:
-        """The evidence of some videos, by video and table."""
-        files, ids = defaultdict(set), defaultdict(list)
-        for row in rows["evidence"].to_pylist():
-            for item in row or []:
-                files[item["table"]].add(item["file"])
-                ids[item["table"]].append(item["id"])
-        found: dict[str, dict[str, pa.Table]] = defaultdict(dict)
-        for name, names in files.items():
-            folder = Path(self.run) / "tables" / self.tables[name]
-            scan = ds.dataset([str(folder / n) for n in sorted(names)], format="parquet")
-            table = newest(scan.to_table(filter=ds.field("id").isin(ids[name])))
-            for video in rows["video_id"].to_pylist():
-                mine = table.filter(ds.field("video_id") == video)
-                found[video][name] = mine.sort_by("start_s")
-        videos = ds.dataset(Path(self.run) / "tables" / self.tables["videos"], format="parquet")
-        known = ds.field("video_id").isin(rows["video_id"].to_pylist())
-        probes = newest(videos.to_table(filter=known & (ds.field("status") == "ok")))
-        for video in rows["video_id"].to_pylist():
-            found[video]["videos"] = probes.filter(ds.field("video_id") == video)
-        return found
-
-    def _conclude(self, row: dict, found: dict[str, pa.Table]) -> dict:
-        done = {name: t.filter(ds.field("status") == "ok") for name, t in found.items()}
-        turns = done["turns"].to_pylist() if "turns" in done else []
-        probes = found["videos"].to_pylist()
-        probe = next(v for v in reversed(probes) if v["fingerprint"] == row["fingerprint"])
-        probe |= {"video_id": row["video_id"], "uri": row["uri"]}  # as the corpus has it now
-        made = fuse(
-            Evidence(
-                video=probe,
-                turns=turns[0] if turns else None,
-                speech=done["speech"].to_pylist() if "speech" in done else (),
-                watch=done.get("watch", ()),
-                voice=done["voice"].to_pylist() if "voice" in done else (),
-                models=self.models,
-                failures=_failures(found),
-            ),
-            self.rules,
-        )
+    def _conclude(self, row: dict, evidence: Evidence) -> dict:
+        made = fuse(evidence, self.rules)
         problems = timeline.validate(made)
         if problems:
             raise ValueError(f"the timeline breaks its own schema: {'; '.join(problems[:5])}")
-        pictures = thumbnails(done.get("watch"))
+        pictures = thumbnails(evidence.watch)
         self._write(made, pictures, mark(row["config_hash"], row["id"], row["digest"]))
         return {
             "people": len(made["people"]),
@@ -143,23 +104,16 @@ def mark(config_hash: str, row: str, digest: str) -> str:
     return f"{config_hash} {row} {digest}"
 
 
-def thumbnails(watch: pa.Table | None, most: int = THUMBNAILS) -> list[tuple[float, bytes]]:
+def thumbnails(
+    watch: pa.Table | Sequence[object], most: int = THUMBNAILS
+) -> list[tuple[float, bytes]]:
     """Pictures of a video by time, evenly thinned."""
-    if watch is None:
+    if isinstance(watch, Sequence):
         return []
     frames = [f for row in watch["frames"].to_pylist() for f in row or []]
     shown = [(f["time_s"], f["thumbnail"]) for f in frames if f["thumbnail"]]
     step = max(1, -(-len(shown) // most))
     return shown[::step]
-
-
-def _failures(found: dict[str, pa.Table]) -> Sequence[dict]:
-    columns = ["error_stage", "start_s", "stop_s", "error_message"]
-    return [
-        {"stage": row.pop("error_stage"), **row}
-        for table in found.values()
-        for row in table.filter(ds.field("status") == "failed").select(columns).to_pylist()
-    ]
 
 
 def _emotions(made: dict) -> list[dict]:

@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ..actors.actor import Actor
+from ..actors.weights import commercial
 from ..cluster.host import Stage
+from .moments import Choice
 
 
 class UnfilledError(RuntimeError):
-    """No actor of a role can work on this machine."""
+    """Roles that no actor can fill on this machine, or that none may fill."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,12 +23,16 @@ class Profile:
         roles: Names of the candidates of each role; a role that is not listed is left out of
             the analysis.
         dir: Folder of model weights.
+        moments: What the role `notes` is asked about.
+        allow_nc: Whether models may be used whose licence forbids commercial use.
     """
 
     name: str
     actors: dict[str, Actor]
     roles: dict[str, list[str]] = field(default_factory=dict)
     dir: str | None = None
+    moments: Choice = field(default_factory=Choice)
+    allow_nc: bool = False
 
     def __post_init__(self) -> None:
         for role, names in self.roles.items():
@@ -43,17 +49,46 @@ class Profile:
         Raises:
             UnfilledError: None can; says why for each.
         """
-        reasons = []
-        for name in self.roles[role]:
-            reason = self.actors[name].missing()
-            if reason is None:
-                return Stage(role=role, actor=self.actors[name])
-            reasons.append(f"{name}: {reason}")
-        raise UnfilledError(
-            f"no actor can fill the role {role!r} on this machine: {'; '.join(reasons)}. Bring "
-            f"what is missing, or drop the role with `~models.roles.{role}`."
-        )
+        return self.stages([role])[0]
 
     def stages(self, roles: Sequence[str]) -> tuple[Stage, ...]:
-        """The chain of some roles; those that the profile does not list are left out."""
-        return tuple(self.stage(role) for role in roles if self.roles.get(role))
+        """The best actors of some roles that can work here; roles not listed are left out.
+
+        Raises:
+            UnfilledError: Names every role that none can fill, with the reason and the cure for
+                each candidate, and every model whose licence is in the way.
+        """
+        stages, reasons = [], []
+        for role in roles:
+            names = self.roles.get(role) or []
+            found = {name: self._reason(name) for name in names}
+            fits = next((name for name in names if found[name] is None), None)
+            if fits is not None:
+                stages.append(Stage(role=role, actor=self.actors[fits]))
+            elif names:
+                reasons += [f"  {role}: {name}: {found[name]}" for name in names]
+        if reasons:
+            raise UnfilledError(
+                "these roles cannot be filled on this machine:\n"
+                + "\n".join(reasons)
+                + f"\nBring what is missing (`mien fetch models={self.name}` brings weights, `mien "
+                f"doctor models={self.name}` shows the state), or drop a role with "
+                "`~models.roles.ROLE`."
+            )
+        return tuple(stages)
+
+    def _reason(self, name: str) -> str | None:
+        """Why an actor cannot, or may not, work here."""
+        actor = self.actors[name]
+        if not self.allow_nc and noncommercial(actor):
+            return (
+                f"{actor.provenance()['model']} may not be used commercially "
+                f"({actor.provenance()['licence']}): `licence.allow_nc=true` if your use is not"
+            )
+        return actor.missing()
+
+
+def noncommercial(actor: Actor) -> bool:
+    """Whether the licence of an actor's model or weights forbids commercial use."""
+    licences = [actor.licence, *(weights.licence for weights in actor.weights())]
+    return not all(commercial(licence) for licence in licences)

@@ -11,7 +11,16 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ...datasets.ragged import flatten
-from ...datasets.schema import MEASURES, WATCH
+from ...datasets.schema import (
+    ACTIONS,
+    FACE_EMOTIONS,
+    IDENTITY,
+    KEY,
+    LAION_FACE,
+    MATCHES,
+    MEASURES,
+    WATCH,
+)
 
 Array = NDArray[np.float64]
 Record = Mapping[str, Any]
@@ -85,15 +94,15 @@ def columns(lists: pa.ChunkedArray, names: Sequence[str]) -> Columns:
 
 
 def _watch_schema() -> pa.Schema:
-    """Columns of table `watch` that the fusion reads: no pictures."""
+    """Columns of tables `watch` and `faces` that the fusion reads: no pictures."""
     kept = []
     for f in WATCH:
         if pa.types.is_list(f.type) and pa.types.is_struct(f.type.value_type):
             inside = [g for g in f.type.value_type if not pa.types.is_binary(g.type)]
             f = pa.field(f.name, pa.list_(pa.struct(inside)))
         kept.append(f)
-    vectors = pa.field("face_embeddings", pa.list_(pa.list_(pa.float32())))
-    return pa.schema([("start_s", pa.float64()), ("stop_s", pa.float64()), *kept, vectors])
+    key = [(n, KEY.field(n).type) for n in ("id", "start_s", "stop_s")]
+    return pa.schema([*key, *kept, *IDENTITY, *MATCHES, *FACE_EMOTIONS, *LAION_FACE, *ACTIONS])
 
 
 WATCH_READ = _watch_schema()
@@ -112,6 +121,9 @@ class Evidence:
         speech: Rows of table `speech`: `segments`, `words`, `language`.
         watch: Rows of table `watch`, as a table (faster) or as records; pictures are not read.
         voice: Rows of table `voice`: spans with `speaker`, `text` and what actors found in them.
+        segments: Rows of table `segments`: spans with what models of emotional speech found.
+        notes: Rows of table `notes`: moments with what a vision-language model said of them.
+        likeness: From which cosine two tracks of faces are one person.
         models: Records with `role`, `model`, `revision`, `licence`, `quality`.
         failures: Records with `stage`, `start_s`, `stop_s`, `error_message`.
     """
@@ -121,6 +133,9 @@ class Evidence:
     speech: Sequence[Record] = ()
     watch: pa.Table | Sequence[Record] = ()
     voice: Sequence[Record] = ()
+    segments: Sequence[Record] = ()
+    notes: Sequence[Record] = ()
+    likeness: float = 0.5
     models: Sequence[Record] = ()
     failures: Sequence[Record] = field(default=())
 
@@ -150,8 +165,41 @@ class Evidence:
     @cached_property
     def embeddings(self) -> Array:
         """Identity vectors of `faces`, `(n, d)`; a row of NaN where there is none."""
+        return self._of_faces("face_embeddings")
+
+    @cached_property
+    def face_emotions(self) -> Array:
+        """Probabilities of the canonical seven for each of `faces`, `(n, 7)`; NaN where unknown.
+
+        Of no rows' worth, `(n, 1)`, where no model judged expressions.
+        """
+        return self._of_faces("face_emotions")
+
+    @cached_property
+    def fine_emotions(self) -> Array:
+        """The 40 scores of LAION's heads for each of `faces`, `(n, 40)`; NaN where unknown.
+
+        Less the neutral mean where that is known.
+        """
+        adjusted = self._of_faces("laion_face_adjusted")
+        return adjusted if adjusted.shape[1] > 1 else self._of_faces("laion_face")
+
+    @cached_property
+    def names(self) -> list[str | None]:
+        """Who the gallery says each of `faces` is."""
+        lists = self.watched["face_matches"].to_pylist()
+        rows = zip(self.faces.row.tolist(), self.faces.item.tolist(), strict=True)
+        found = []
+        for row, item in rows:
+            matches = lists[row] or []
+            match = matches[item] if item < len(matches) else None
+            found.append(match["name"] if match else None)
+        return found
+
+    def _of_faces(self, name: str) -> Array:
+        """A column of one vector per face, in the order of `faces`; NaN where there is none."""
         faces = self.faces
-        vectors, counts = flatten(self.watched["face_embeddings"])
+        vectors, counts = flatten(self.watched[name])
         count = pc.fill_null(counts, 0).to_numpy(zero_copy_only=False).astype(np.int64)
         numbers, sizes = flatten(vectors)
         size = pc.fill_null(sizes, 0).to_numpy(zero_copy_only=False).astype(np.int64)

@@ -1,11 +1,13 @@
 """The faces of a video, person by person."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...datasets.schema import LABELS
 from . import expression, people
 from .evidence import Columns, Evidence
 from .expression import Event
@@ -31,6 +33,8 @@ class Face:
         mouth: How it moves: 0 still, 1 as in speech.
         blinks: Times of the blinks; `None` where the signals are too slow to see any.
         events: Other facial events: records with `type`, `start_s`, `stop_s`, `confidence`.
+        fine: LAION's 40 scores of each of `detections`, `(n, 40)`; `(n, 1)` where nobody asked.
+        name: Who the gallery says it is, most of the time.
     """
 
     person: str
@@ -40,6 +44,8 @@ class Face:
     mouth: Trace
     blinks: Array | None
     events: list[Event]
+    fine: Array
+    name: str | None = None
 
     @property
     def visible(self) -> Columns:
@@ -82,6 +88,7 @@ def persons(evidence: Evidence) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         time_s=known.time_s,
         embedding=evidence.embeddings[tracked],
         weight=np.nan_to_num(known["quality"], nan=0.0),
+        likeness=evidence.likeness,
     )
     number = found.person.astype(np.int64)
     alone = np.flatnonzero(number == people.UNKNOWN)
@@ -111,6 +118,7 @@ def faces_of(evidence: Evidence) -> dict[str, Face]:
     """
     signals, detections = evidence.signals, evidence.faces
     of_signal, of_detection = persons(evidence)
+    emotions, named = evidence.face_emotions, evidence.names
     columns: Mapping[str, Array] = signals.values
     base = expression.baseline(columns, of_signal)
     scores = expression.scores(expression.action_units(columns, base))
@@ -128,11 +136,14 @@ def faces_of(evidence: Evidence) -> dict[str, Face]:
         some = signals.take(mine)
         closed = None if blinks is None else [event["start_s"] for event in _of(blinks, k)]
         name = people.name(k) or ""
+        seen = of_detection == k
         found[name] = Face(
             person=name,
             signals=some,
-            detections=detections.take(of_detection == k),
-            expression=Expression(time_s=some.time_s, scores=scores[mine], confidence=sure[mine]),
+            detections=detections.take(seen),
+            expression=judged(detections.time_s[seen], emotions[seen])
+            if emotions.shape[1] == len(LABELS)
+            else Expression(time_s=some.time_s, scores=scores[mine], confidence=sure[mine]),
             mouth=Trace(
                 time_s=some.time_s,
                 value=moves[mine],
@@ -140,5 +151,27 @@ def faces_of(evidence: Evidence) -> dict[str, Face]:
             ),
             blinks=None if closed is None else np.sort(np.array(closed, dtype=np.float64)),
             events=_of(events, k),
+            fine=evidence.fine_emotions[seen],
+            name=usual([named[i] for i in np.flatnonzero(seen)]),
         )
     return found
+
+
+def judged(time_s: Array, emotions: Array) -> Expression:
+    """The expression of a face that a model judged.
+
+    Args:
+        time_s: Of the sampled frames, `(n,)`, sorted.
+        emotions: Probabilities, `(n, 7)`; NaN where the model saw no face. The confidence is that
+            of the likeliest class.
+    """
+    total = emotions.sum(axis=1, keepdims=True)
+    scores = emotions / np.where(total > 0, total, np.nan)
+    best = np.where(np.isfinite(scores).all(axis=1), np.nan_to_num(scores).max(axis=1), np.nan)
+    return Expression(time_s=time_s, scores=scores, confidence=best)
+
+
+def usual(names: list[str | None]) -> str | None:
+    """The name that most faces of a person were given; `None` where fewer than half got one."""
+    known = Counter(name for name in names if name is not None).most_common(1)
+    return known[0][0] if known and 2 * known[0][1] >= len(names) else None

@@ -16,6 +16,8 @@ from .plain import number, numbers, time
 Array = NDArray[np.float64]
 SAME_CUT_S = 0.1
 """Two detectors that cut this close together saw the same cut."""
+NEAR_S = 0.5
+"""A mouth that was measured this close to a picture is the mouth in it."""
 
 
 def shots(evidence: Evidence, duration_s: float) -> list[dict[str, float]]:
@@ -99,10 +101,21 @@ def expression(face: Face, duration_s: float, rate_hz: float) -> dict[str, Any]:
         "expression": [LABELS[k] if k >= 0 else None for k in label],
         "confidence": numbers(certain),
         "valence": numbers(scores @ VALENCE),
-        "mouth": numbers(_means(face.mouth.value[inside], one, first)),
+        "mouth": numbers(_means(_mouth(face, t), one, first)),
     }
     fresh = np.flatnonzero(np.diff(found["time"], prepend=-1.0) > 0)
     return {"person": face.person, **{n: [v[k] for k in fresh] for n, v in found.items()}}
+
+
+def _mouth(face: Face, time_s: Array) -> Array:
+    """How the mouth moves at some times, `(n,)`; NaN where it was not measured near them."""
+    known = face.mouth.time_s
+    if not len(known):
+        return np.full(len(time_s), np.nan)
+    after = np.searchsorted(known, time_s).clip(max=len(known) - 1)
+    before = (after - 1).clip(min=0)
+    near = np.where(time_s - known[before] < known[after] - time_s, before, after)
+    return np.where(np.abs(known[near] - time_s) <= NEAR_S, face.mouth.value[near], np.nan)
 
 
 SERIES = ("time", "expression", "confidence", "valence", "mouth")
@@ -135,6 +148,7 @@ def people(
         found.append(
             {
                 "person": person,
+                "name": face.name,
                 "speaker": voice,
                 "on_screen_s": number(min(seen, duration_s), 3),
                 "speech_s": None if voice is None else number(speech_s.get(voice), 3),
@@ -144,6 +158,39 @@ def people(
             }
         )
     return sorted(found, key=lambda one: (-one["on_screen_s"], one["person"]))
+
+
+def actions(evidence: Evidence, duration_s: float) -> list[dict[str, Any]]:
+    """What is done in each clip, as an action model says, the likeliest first."""
+    return [
+        {
+            "start": time(clip["start_s"], duration_s),
+            "end": time(clip["stop_s"], duration_s),
+            "labels": [
+                {"label": one["label"], "score": number(one["score"])} for one in clip["labels"]
+            ],
+        }
+        for row in evidence.watched["actions"].to_pylist()
+        for clip in row or []
+    ]
+
+
+def remarks(evidence: Evidence, duration_s: float) -> list[dict[str, Any]]:
+    """What a vision-language model said of the moments that it was shown."""
+    return [
+        {
+            "kind": row["kind"],
+            "start": time(row["start_s"], duration_s),
+            "end": time(row["stop_s"], duration_s),
+            "reason": row["reason"],
+            "summary": row["summary"],
+            "emotion": row["emotion"] if row["emotion"] in LABELS else None,
+            "confidence": number(row["confidence"]),
+            "model": row["answered_by"],
+            "answer": row["answer"],
+        }
+        for row in sorted(evidence.notes, key=lambda row: (row["start_s"], row["kind"]))
+    ]
 
 
 def _portrait(face: Face) -> tuple[float, Sequence[float]]:

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from ...datasets import schema
 from ...datasets.timeline import NAME
-from . import flags, notes, series
+from . import fine, flags, notes, series
 from .channels import weights
 from .conflict import of_label
 from .evidence import Evidence
@@ -19,7 +19,7 @@ from .faces import faces_of
 from .plain import number, plain, strongest, time
 from .rules import Rules
 from .segments import Segments
-from .series import people, shots, tracks
+from .series import actions, people, remarks, shots, tracks
 from .spoken import spoken
 
 RULES = Rules()
@@ -130,6 +130,14 @@ def _segments(found: Segments, duration_s: float) -> Iterator[dict[str, Any]]:
             ],
             "emotion": emotion,
             "prosody": found.prosody(i),
+            "fine_emotions": {
+                "face": fine.of_face(
+                    found.faces.get(presence.person or ""),
+                    one["start_s"] + found.offset_s,
+                    one["stop_s"] + found.offset_s,
+                ),
+                "voice": fine.of_voice(found.evidence, one["start_s"], one["stop_s"]),
+            },
             "behavioral_notes": [_note(note, duration_s) for note in [*behaviour[i], *odd]],
             "conflict": contradicts,
             "flags": [],
@@ -259,6 +267,8 @@ def fuse(evidence: Evidence, rules: Rules = RULES) -> dict[str, Any]:
             if (one["emotion"]["by_channel"]["voice"] or {}).get("arousal") is not None
         ],
         "flags": listed,
+        "actions": actions(evidence, duration_s),
+        "notes": remarks(evidence, duration_s),
         "warnings": list(_warnings(evidence, found, late_s)),
     }
 

@@ -293,6 +293,27 @@ def flag_row(lanes: Lanes, flags: Sequence[dict[str, Any]]) -> None:
         )
 
 
+def action_row(lanes: Lanes, actions: Sequence[dict[str, Any]]) -> None:
+    """What is done, clip by clip: the likeliest action, as opaque as it is likely."""
+    if not actions:
+        return
+    top = lanes.row("actions", "Actions", 24)
+    for i, clip in enumerate(actions):
+        best = clip["labels"][0]["score"] if clip["labels"] else None
+        span, edges = (clip["start"], clip["end"]), (top + 3, top + 21)
+        lanes.cell("action", i, span, edges, "shot", alpha=0.3 + 0.7 * (best or 0.0))
+
+
+def remark_row(lanes: Lanes, remarks: Sequence[dict[str, Any]]) -> None:
+    """Moments that a vision-language model was asked about."""
+    if not remarks:
+        return
+    top = lanes.row("remarks", "Notes", 30)
+    for i, one in enumerate(remarks):
+        span = (one["start"], max(one["end"], one["start"] + 0.15))
+        lanes.judgement("remark", i, span, (top + 5, top + 25), one["emotion"], one["confidence"])
+
+
 def table(cells: Sequence[tuple[float, ...]]) -> dict[str, NDArray[Any]]:
     """Cells as columns, in types that travel small."""
     columns = np.array(cells, np.float64).reshape(-1, 9).T

@@ -398,6 +398,8 @@
     fused: (i) => data.segments[i].emotion?.dominant ?? "unknown",
     face: (i) => data.runs[i].label ?? "unknown",
     flag: (i) => words(data.flags[i].type),
+    action: (i) => data.actions[i].labels[0]?.label ?? "unknown",
+    remark: (i) => data.remarks[i].emotion ?? words(data.remarks[i].kind),
   };
   function drawCaptions() { // only what fits into its cell
     const out = { x: [], y: [], text: [], colour: [], ground: [] };
@@ -482,6 +484,7 @@
           (by.face.window ? ` (${words(by.face.window)} speech)` : "") : "face: nothing",
         by.voice ? `voice: arousal ${number(by.voice.arousal)}` : "voice: nothing",
         by.text ? `text: polarity ${number(by.text.polarity)}` : "text: nothing",
+        fine("face", s.fine_emotions?.face), fine("voice", s.fine_emotions?.voice),
         s.conflict ? "the channels contradict each other" : null,
         s.listener ? `listener ${s.listener.person}: ${mood(s.listener.emotion, s.listener.confidence)}` : null];
     },
@@ -506,7 +509,19 @@
       const detail = f.detail != null && typeof f.detail === "object" ? JSON.stringify(f.detail) : f.detail;
       return [words(f.type), `${span(f)} · ${percent(f.confidence)}`, detail == null ? null : short(String(detail))];
     },
+    action: (i) => {
+      const a = data.actions[i];
+      return ["Action", span(a), ...a.labels.map((one) => `${one.label} ${percent(one.score)}`)];
+    },
+    remark: (i) => {
+      const r = data.remarks[i];
+      return [`${words(r.kind)}: ${mood(r.emotion, r.confidence)}`, span(r), r.model, short(r.summary ?? "")];
+    },
   };
+  function fine(name, found) { // scores of the heads' own scale, no probabilities
+    return found?.length ? `${name}, fine-grained: ` +
+      found.map((one) => `${words(one.label)} ${number(one.score)}`).join(", ") : null;
+  }
 
   function cellAt(ms, y) { // the topmost cell, with 3 px of patience for the thinnest
     const slack = (3 * (view.end - view.start)) / width();

@@ -17,7 +17,16 @@ MAX_THUMBNAIL_BYTES = 1_000_000
 MAX_BOXES = 25_000
 
 MODEL = ("role", "model", "revision", "licence", "quality")
-PERSON = ("person", "speaker", "on_screen_s", "speech_s", "first_time", "thumbnail_time", "box")
+PERSON = (
+    "person",
+    "name",
+    "speaker",
+    "on_screen_s",
+    "speech_s",
+    "first_time",
+    "thumbnail_time",
+    "box",
+)
 
 TIERS = {
     "reliable": "good enough to rely on",
@@ -61,6 +70,8 @@ def render(timeline: dict[str, Any], *, media: str, thumbnails: list[tuple[float
         "tracks": _lighter_tracks(timeline.get("tracks") or []),
         "arousal": timeline.get("voice_series") or [],
         "flags": flags,
+        "actions": timeline.get("actions") or [],
+        "remarks": [_short_remark(one) for one in timeline.get("notes") or []],
         "pictures": [[time_s, data_uri(jpeg)] for time_s, jpeg in pictures],
         "rows": lanes.rows,
         "kinds": lanes.kinds,
@@ -81,6 +92,7 @@ def render(timeline: dict[str, Any], *, media: str, thumbnails: list[tuple[float
         speakers=timeline.get("speakers") or [],
         channels=_channels(timeline.get("channels") or {}),
         models=[dict.fromkeys(MODEL) | one for one in timeline.get("models") or []],
+        remarks=timeline.get("notes") or [],
         warnings=timeline.get("warnings") or [],
         labels=rows.LABELS,
         media=href(media),
@@ -164,6 +176,11 @@ def _lighter(segment: dict[str, Any]) -> dict[str, Any]:
     return kept | {"emotion": {**emotion, "by_channel": channels, "scores": scores[:3]}}
 
 
+def _short_remark(one: dict[str, Any]) -> dict[str, Any]:
+    """A remark without the model's whole answer: that stands in the table."""
+    return {key: value for key, value in one.items() if key != "answer"}
+
+
 def _short_run(run: rows.Run) -> list[Any]:
     label = rows.LABELS.index(run.label) if run.label is not None else -1
     return [run.person, run.start, run.end, label, run.confidence, run.valence]
@@ -195,7 +212,9 @@ def _lanes(
     rows.people_rows(lanes, _people(timeline), timeline.get("tracks") or [], runs)
     rows.arousal_row(lanes, timeline.get("voice_series") or [])
     rows.polarity_row(lanes, segments)
+    rows.action_row(lanes, timeline.get("actions") or [])
     rows.flag_row(lanes, flags)
+    rows.remark_row(lanes, timeline.get("notes") or [])
     return lanes
 
 

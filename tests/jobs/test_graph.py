@@ -9,10 +9,11 @@ import pytest
 
 from mien.cluster.phase import outstanding
 from mien.datasets.manifest import FILES
-from mien.jobs.graph import MANIFESTS, ROLES, UPSTREAM, Graph, media_s
+from mien.jobs.graph import ROLES, UPSTREAM, Graph, media_s
 from mien.jobs.main import built, configuration
+from mien.jobs.manifests import MANIFESTS
 
-ORDER = [*ROLES, "timeline"]
+ORDER = ["videos", "turns", "speech", "watch", "voice", "timeline"]
 SPEECH = [{"start_s": 1.0, "stop_s": 3.0}, {"start_s": 50.0, "stop_s": 52.0}]
 TURNS = [{**span, "speaker": f"SPEAKER_0{i}"} for i, span in enumerate(SPEECH)]
 WORDS = [{"start_s": 1.2, "stop_s": 1.6, "word": "hello", "probability": 0.9}]
@@ -196,12 +197,12 @@ def test_a_timeline_on_old_evidence_is_stale(made: Graph) -> None:
     hear(made, corpus)
     do(made, "speech", corpus, words=None, status="failed")
     do(made, "timeline", corpus)
-    assert made.stale(made.manifest("timeline", corpus)) == frozenset()
+    assert made.stale("timeline", made.manifest("timeline", corpus)) == frozenset()
 
     first = made.manifest("speech", corpus).to_pylist()[0]
     put(made, "speech", [{**_key(first), "attempt": 2, "words": WORDS}])
     manifest = made.manifest("timeline", corpus)
-    (stale,) = made.stale(manifest)
+    (stale,) = made.stale("timeline", manifest)
     assert stale == manifest["id"][0].as_py()
     todo, attempts = outstanding(made.table("timeline"), manifest, stale={stale})
     assert (todo["video_id"].to_pylist(), attempts) == (["a"], [2])
@@ -247,8 +248,8 @@ def test_a_change_reaches_its_phase_and_what_follows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, actor: str
 ) -> None:
     def hashes() -> dict[str, str]:
-        roles = "models.roles.transcribe=[sphinx]"
-        return {name: phase.hash for name, phase in graph(tmp_path, roles).phases.items()}
+        roles = ("models.roles.transcribe=[sphinx]", "models.roles.diarize=[speakers]")
+        return {name: phase.hash for name, phase in graph(tmp_path, *roles).phases.items()}
 
     before = hashes()
     kind: Any = type(configured(actor))
@@ -280,12 +281,14 @@ def test_a_role_that_is_dropped_leaves_its_phase_out(tmp_path: Path) -> None:
 
 
 def test_every_phase_is_known_to_what_it_needs() -> None:
+    order = list(ROLES)
+    assert set(order) == set(UPSTREAM)
     for name, above in UPSTREAM.items():
-        assert all(ORDER.index(up) < ORDER.index(name) for up in above)
+        assert all(order.index(up) < order.index(name) for up in above)
 
 
 def test_many_videos_are_read_in_groups(made: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mien.jobs.graph.GROUP", 2)
+    monkeypatch.setattr("mien.jobs.manifests.GROUP", 2)
     corpus = files(*"abcde")
     for name in "abcde":
         probe(made, name)
@@ -314,5 +317,7 @@ def test_a_moved_corpus_is_read_where_it_is_now(made: Graph) -> None:
     assert set(made.manifest("watch", moved)["uri"].to_pylist()) == {"/elsewhere/a.mp4"}
     after = made.manifest("timeline", moved)
     assert after["id"].to_pylist() == before["id"].to_pylist()
-    assert made.stale(before) == frozenset()
-    assert made.stale(after) == frozenset(after["id"].to_pylist())  # its page links to the file
+    assert made.stale("timeline", before) == frozenset()
+    assert made.stale("timeline", after) == frozenset(
+        after["id"].to_pylist()
+    )  # its page links to the file

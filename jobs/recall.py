@@ -1,0 +1,127 @@
+"""Recalling what the watching phase kept: crops and pictures, read where they are needed.
+
+A manifest that carried the pictures of a corpus would have to pass through the driver; instead it
+names the rows, and the first actor of the phase reads them from the table's files.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..actors.actor import MACHINE, Actor, answer
+from ..datasets import schema
+
+POINTER = pa.struct([("file", pa.string()), ("id", pa.string())])
+"""A row of a table: the file that holds it, and its id."""
+POINTERS = schema.rows(
+    ("file", pa.string()), ("id", pa.string()), ("index", pa.int32()), ("time_s", pa.float64())
+)
+"""Frames of rows of table `watch`, by place in `frames`."""
+
+FACES = pa.schema([schema.WATCH.field(name) for name in ("cuts", "frames", "faces")])
+FILES = 2
+"""Files that a worker holds: a manifest goes through them in order."""
+
+
+@dataclass(kw_only=True)
+class Recall(Actor):
+    """What stands in rows of table `watch`; its columns pass to the actors behind it.
+
+    Attributes:
+        folder: Of the table.
+    """
+
+    reads: ClassVar[tuple[str, ...]] = ("watched",)
+    adds: ClassVar[pa.Schema] = FACES
+    passes: ClassVar[tuple[str, ...]] = tuple(FACES.names)
+    model: ClassVar[str] = "table watch"
+
+    folder: str = field(metadata=MACHINE)
+    memory_gb: float = field(default=0.5, metadata=MACHINE)
+
+    def setup(self) -> None:
+        """Open no file yet."""
+        self._shelf = Shelf(Path(self.folder), FACES.names)
+
+    def process(self, rows: pa.Table) -> pa.Table:
+        """Read the rows."""
+        asked = rows["watched"].to_pylist()
+        found = self._shelf.rows((one["file"], one["id"]) for one in asked)
+        return pa.concat_tables([found[one["id"]] for one in asked]).cast(FACES)
+
+
+@dataclass(kw_only=True)
+class RecallPictures(Actor):
+    """The pictures of a moment, from table `watch`.
+
+    Attributes:
+        folder: Of the table.
+    """
+
+    reads: ClassVar[tuple[str, ...]] = ("frames",)
+    adds: ClassVar[pa.Schema] = schema.PICTURES
+    passes: ClassVar[tuple[str, ...]] = tuple(schema.PICTURES.names)
+    model: ClassVar[str] = "table watch"
+
+    folder: str = field(metadata=MACHINE)
+    memory_gb: float = field(default=0.5, metadata=MACHINE)
+
+    def setup(self) -> None:
+        """Open no file yet."""
+        self._shelf = Shelf(Path(self.folder), ["frames"])
+
+    def process(self, rows: pa.Table) -> pa.Table:
+        """Read the pictures."""
+        asked: list[list[dict]] = [frames or [] for frames in rows["frames"].to_pylist()]
+        found = self._shelf.rows((f["file"], f["id"]) for frames in asked for f in frames)
+        lists = {id_: row["frames"][0] for id_, row in found.items()}
+
+        def picture(frame: dict) -> dict:
+            kept = lists[frame["id"]][frame["index"]]
+            return {"time_s": frame["time_s"], "jpeg": kept["thumbnail"].as_py()}
+
+        pictures = [[picture(frame) for frame in frames] for frames in asked]
+        return answer({"pictures": pictures}, schema.PICTURES)
+
+
+class Shelf:
+    """The last few files that were read of a table."""
+
+    def __init__(self, folder: Path, columns: Sequence[str]) -> None:
+        self._folder, self._columns = folder, ["id", "attempt", *columns]
+        self._files: OrderedDict[str, pa.Table] = OrderedDict()
+
+    def rows(self, asked: Iterable[tuple[str, str]]) -> dict[str, pa.Table]:
+        """Rows by id, each a table of one row with the columns alone.
+
+        Args:
+            asked: File and id of each.
+
+        Raises:
+            KeyError: A file no longer holds the row; names both.
+        """
+        wanted: dict[str, set[str]] = {}
+        for file, id_ in asked:
+            wanted.setdefault(file, set()).add(id_)
+        found: dict[str, pa.Table] = {}
+        for file, ids in wanted.items():
+            table = self._file(file)
+            place = {id_: i for i, id_ in enumerate(table["id"].to_pylist())}
+            for id_ in ids:
+                if id_ not in place:
+                    raise KeyError(f"{file!r} must hold the row {id_!r}, but does not.")
+                row = table.slice(place[id_], 1)
+                found[id_] = row.drop_columns(["id", "attempt"])
+        return found
+
+    def _file(self, name: str) -> pa.Table:
+        if name not in self._files:
+            while len(self._files) >= FILES:
+                self._files.popitem(last=False)
+            self._files[name] = pq.read_table(self._folder / name, columns=self._columns)
+        return self._files[name]
