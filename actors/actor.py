@@ -3,10 +3,11 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyarrow as pa
+
+from .packages import absent, cure
 
 if TYPE_CHECKING:
     from .weights import Weights
@@ -60,11 +61,10 @@ class Actor(ABC):
 
         Cheap: it looks for packages and files, it loads nothing.
         """
-        absent = [name for name in self.packages if find_spec(name) is None]
+        lacking = absent(self.packages) if self.environment is None else []
         reasons = [weights.missing() for weights in self.weights()]
-        if absent and self.environment is None:
-            names = ", ".join(absent)
-            reasons.insert(0, f"needs the package {names}: `make setup` installs all of them")
+        if lacking:
+            reasons.insert(0, f"needs the package {', '.join(lacking)}: {cure(lacking)}")
         return "; ".join(reason for reason in reasons if reason) or None
 
     def weights(self) -> "tuple[Weights, ...]":

@@ -85,6 +85,7 @@ class FaceFinder:
     def setup(self) -> None:
         """Load the three models and run each once."""
         os.environ.setdefault("GLOG_minloglevel", "2")
+        bridge()
         with quiet_stderr():
             from mediapipe.python.solution_base import SolutionBase
 
@@ -302,3 +303,16 @@ def quiet_stderr() -> Iterator[None]:
         os.dup2(saved, 2)
         os.close(sink)
         os.close(saved)
+
+
+def bridge() -> None:
+    """Let MediaPipe 0.10 hand its options to native code beside protobuf 5 and later.
+
+    It asks `MessageFactory` for a method that protobuf has dropped, once in a process, when the
+    first graph is made; without it every task fails with a `TypeError`.
+    """
+    from google.protobuf import message_factory
+
+    factory: Any = getattr(message_factory, "MessageFactory", None)
+    if factory is not None and not hasattr(factory, "GetPrototype"):
+        factory.GetPrototype = lambda _, kind: message_factory.GetMessageClass(kind)

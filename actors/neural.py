@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any, TypeVar
 
 from .actor import MACHINE, Actor
@@ -87,23 +88,33 @@ class Neural(Actor):
         """Send items through the network in micro-batches.
 
         The next micro-batch is prepared in a thread while the network works on this one. Where
-        memory runs out the micro-batch is halved, down to one item.
+        the network runs out of memory the micro-batch is halved, down to one item, and so are
+        those after it.
 
         Args:
             items: Any number.
-            prepare: Makes a batch of items ready on the CPU (decoding, resizing, padding).
+            prepare: Makes a batch of items ready on the CPU (decoding, resizing, padding); in
+                another thread, but one batch at a time.
             infer: One answer per item, in order; runs under `torch.inference_mode`.
 
         Raises:
-            Exception: What `prepare` or `infer` raise; out of memory only with a single item.
+            Exception: What `prepare` or `infer` raise; of `infer`, out of memory only with a
+                single item.
+            ValueError: `infer` did not give one answer per item.
         """
         import torch
+
+        alone = Lock()
+
+        def prepared(some: Sequence[Item]) -> Batch:  # halves are prepared while the thread works
+            with alone:
+                return prepare(some)
 
         parts = [items[at : at + self.micro_batch] for at in range(0, len(items), self.micro_batch)]
         answers: list[Answer] = []
         with torch.inference_mode():
-            for part, batch in ahead(parts, prepare):
-                answers += self._halved(part, batch, prepare, infer)
+            for part, batch in ahead(parts, prepared):
+                answers += self._halved(part, batch, prepared, infer)
         return answers
 
     def _halved(
@@ -113,20 +124,28 @@ class Neural(Actor):
         prepare: Callable[[Sequence[Item]], Batch],
         infer: Callable[[Batch], Sequence[Answer]],
     ) -> list[Answer]:
-        try:
-            return list(infer(batch))
-        except Exception as error:
-            if len(part) == 1 or not out_of_memory(error):
-                raise
+        if len(part) <= self.micro_batch:
+            try:
+                return self._answers(part, infer(batch))
+            except Exception as error:
+                if len(part) == 1 or not out_of_memory(error):
+                    raise
+            self.micro_batch = len(part) // 2
         del batch
         release()
-        self.micro_batch = min(self.micro_batch, max(1, len(part) // 2))
         half = len(part) // 2
         return [
             answer
             for some in (part[:half], part[half:])
             for answer in self._halved(some, prepare(some), prepare, infer)
         ]
+
+    @staticmethod
+    def _answers(part: Sequence[Item], answers: Sequence[Answer]) -> list[Answer]:
+        found = list(answers)
+        if len(found) != len(part):
+            raise ValueError(f"`infer` must answer {len(part)} items, but answered {len(found)}.")
+        return found
 
 
 def ahead(
@@ -145,9 +164,14 @@ def ahead(
             yield part, batch
 
 
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "alloc_failed")
+"""What CUDA, torch on a CPU, and cuBLAS and cuDNN say."""
+
+
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out, on the device or the host."""
-    return isinstance(error, MemoryError) or "out of memory" in str(error).lower()
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(sign in text for sign in OUT_OF_MEMORY)
 
 
 def release() -> None:

@@ -1,6 +1,7 @@
 """Transcription with PocketSphinx, whose wheel carries an English model."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +9,7 @@ import numpy as np
 
 from .actor import MACHINE
 from .sound import RATE_HZ, Samples
-from .transcript import Transcriber, compression_ratio
+from .transcript import Transcriber, Transcript, compression_ratio
 
 if TYPE_CHECKING:
     from pocketsphinx import Decoder
@@ -54,8 +55,11 @@ class Sphinx(Transcriber):
 
         self._decoder = Decoder(loglevel="FATAL", cmn="batch", lw=self.language_weight)
 
-    def transcribe(self, samples: Samples) -> tuple[str | None, list[dict[str, Any]]]:
-        """Recognise one chunk as one segment; none where no word was found."""
+    def transcribe(self, sounds: Sequence[Samples]) -> list[Transcript]:
+        """Recognise each chunk as one segment; none where no word was found."""
+        return [self._recognised(samples) for samples in sounds]
+
+    def _recognised(self, samples: Samples) -> Transcript:
         if len(samples) < MIN_S * RATE_HZ:
             return "en", []
         words = _words(self._decode(samples))

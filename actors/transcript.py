@@ -15,6 +15,12 @@ from .actor import Actor, answer
 from .sound import Samples, Span, listen
 
 RULES = ("any", "whisper")
+PREPENDED = "\"'“¿([{-"
+APPENDED = "\"'.。,，!！?？:：”)]}、"  # noqa: RUF001
+"""Punctuation that belongs to the word after or before it, as in Whisper itself."""
+
+Transcript = tuple[str | None, list[dict[str, Any]]]
+"""Language, and segments: records of the column `segments` without `rejected`, with `words`."""
 
 
 def chunks(speech: Iterable[Span], max_s: float = 30.0) -> list[Span]:
@@ -135,28 +141,33 @@ class Transcriber(Actor):
             raise ValueError(f"`max_no_speech` must be in 0-1, but is {self.max_no_speech:g}.")
 
     @abstractmethod
-    def transcribe(self, samples: Samples) -> tuple[str | None, list[dict[str, Any]]]:
-        """Recognise one chunk.
+    def transcribe(self, sounds: Sequence[Samples]) -> list[Transcript]:
+        """Recognise some chunks.
 
         Args:
-            samples: Float32 mono at 16 kHz, not empty, not all zero.
+            sounds: Float32 mono at 16 kHz each, not empty, not all zero.
 
         Returns:
-            The language, and the segments: records of the column `segments` without `rejected`,
-            each with its `words`; times from the start of the chunk, in seconds.
+            Of each chunk the language and the segments; times from the start of the chunk, in
+            seconds.
         """
 
     def process(self, rows: pa.Table) -> pa.Table:
         """Transcribe chunks of at most 30 s; null where the file has no sound."""
-        starts_s = rows["start_s"].to_pylist()
-        chunks = zip(listen(rows), starts_s, strict=True)
-        columns = [self._columns(samples, start_s or 0.0) for samples, start_s in chunks]
+        heard, starts_s = listen(rows), rows["start_s"].to_pylist()
+        audible = {i: sound for i, sound in enumerate(heard) if sound is not None and sound.any()}
+        found = dict(zip(audible, self.transcribe([*audible.values()]), strict=True))
+        columns = [
+            dict.fromkeys(TRANSCRIPT.names)
+            if sound is None
+            else self._columns(*found.get(i, (None, [])), starts_s[i] or 0.0)
+            for i, sound in enumerate(heard)
+        ]
         return answer({name: [c[name] for c in columns] for name in TRANSCRIPT.names}, TRANSCRIPT)
 
-    def _columns(self, samples: Samples | None, start_s: float) -> dict[str, Any]:
-        if samples is None:
-            return dict.fromkeys(TRANSCRIPT.names)
-        language, segments = self.transcribe(samples) if samples.any() else (None, [])
+    def _columns(
+        self, language: str | None, segments: list[dict[str, Any]], start_s: float
+    ) -> dict[str, Any]:
         for segment in segments:
             segment["rejected"] = rejection(
                 segment,

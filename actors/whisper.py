@@ -1,14 +1,21 @@
 """Transcription with Whisper, through faster-whisper and CTranslate2."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from math import ceil, inf
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from ..datasets.audio import RATE_HZ
 from .actor import MACHINE
 from .sound import Samples
-from .transcript import Transcriber
+from .transcript import Transcriber, Transcript
+
+if TYPE_CHECKING:
+    from faster_whisper.transcribe import Segment, Word
 
 FILES = ("model.bin", "config.json", "tokenizer.json")
 """Without its tokenizer faster-whisper would fetch one, so it belongs to a complete model."""
@@ -21,6 +28,8 @@ class FasterWhisper(Transcriber):
     The model is looked for in `model_dir`, then in `models_dir`, then in the Hugging Face cache;
     nothing is downloaded. Decoding is without sampling, hence the same each time; what Whisper
     would decode again or drop as silence is judged by `rejection` instead, and kept in the table.
+    Any Whisper of transformers can be converted: `ct2-transformers-converter --model FOLDER
+    --output_dir NEW --copy_files tokenizer.json preprocessor_config.json`.
 
     Attributes:
         model_dir: Folder of one model; null looks for one.
@@ -29,6 +38,8 @@ class FasterWhisper(Transcriber):
             largest file.
         language: Spoken language, as `en`; null lets the model tell, chunk by chunk.
         beam_size: Hypotheses followed at once.
+        batched: Whether the chunks of a batch are decoded together: much faster on a GPU, but
+            without timestamps, so that each chunk is one segment.
         device: `cpu`, `cuda` or `auto`.
         compute_type: CTranslate2's, as `int8`; `default` keeps the model's own.
         threads: Cores used by one worker.
@@ -43,6 +54,7 @@ class FasterWhisper(Transcriber):
     size: str | None = None
     language: str | None = None
     beam_size: int = 5
+    batched: bool = False
     device: str = field(default="auto", metadata=MACHINE)
     compute_type: str = "default"
     threads: int = field(default=1, metadata=MACHINE)
@@ -101,38 +113,51 @@ class FasterWhisper(Transcriber):
             local_files_only=True,
         )
 
-    def transcribe(self, samples: Samples) -> tuple[str | None, list[dict[str, Any]]]:
-        """Recognise one chunk."""
+    def transcribe(self, sounds: Sequence[Samples]) -> list[Transcript]:
+        """Recognise some chunks."""
+        return self._together(sounds) if self.batched else [self._alone(one) for one in sounds]
+
+    def _alone(self, samples: Samples) -> Transcript:
         segments, info = self._whisper.transcribe(
             samples,
             language=self.language,
-            beam_size=self.beam_size,
-            temperature=0.0,
             no_speech_threshold=None,
             condition_on_previous_text=False,
-            word_timestamps=True,
+            **self._how,
         )
-        return info.language, [
-            {
-                "start_s": segment.start,
-                "stop_s": segment.end,
-                "text": segment.text.strip(),
-                "avg_logprob": segment.avg_logprob,
-                "compression_ratio": segment.compression_ratio,
-                "no_speech_prob": segment.no_speech_prob,
-                "words": [
-                    {
-                        "start_s": word.start,
-                        "stop_s": word.end,
-                        "word": word.word.strip(),
-                        "probability": word.probability,
-                    }
-                    for word in segment.words or ()
-                    if word.word.strip()
-                ],
-            }
-            for segment in segments
-        ]
+        return info.language, [_record(segment) for segment in segments]
+
+    def _together(self, sounds: Sequence[Samples]) -> list[Transcript]:
+        """All chunks of one language as clips of one sound, each from a whole second."""
+        from faster_whisper import BatchedInferencePipeline
+
+        pipeline = BatchedInferencePipeline(self._whisper)
+        languages = [self.language or self._whisper.detect_language(one)[0] for one in sounds]
+        found: list[Transcript] = [(language, []) for language in languages]
+        for language in dict.fromkeys(languages):
+            some = [i for i, other in enumerate(languages) if other == language]
+            longs = [ceil(len(sounds[i]) / RATE_HZ) for i in some]
+            starts = [sum(longs[:k]) for k in range(len(some))]
+            clips = [(s, s + len(sounds[i]) / RATE_HZ) for i, s in zip(some, starts, strict=True)]
+            joined = [np.pad(sounds[i], (0, -len(sounds[i]) % RATE_HZ)) for i in some]
+            segments, _ = pipeline.transcribe(
+                np.concatenate(joined),
+                language=language,
+                vad_filter=False,
+                clip_timestamps=[{"start": start, "end": stop} for start, stop in clips],
+                batch_size=len(some),
+                **self._how,
+            )
+            for segment in segments:
+                start_s = segment.seek // self._whisper.frames_per_second
+                i = some[starts.index(start_s)]
+                found[i][1].append(_record(segment, start_s, len(sounds[i]) / RATE_HZ))
+        return found
+
+    @property
+    def _how(self) -> dict[str, Any]:
+        """What decoding is like in both ways."""
+        return {"beam_size": self.beam_size, "temperature": 0.0, "word_timestamps": True}
 
     def close(self) -> None:
         """Release the model."""
@@ -152,6 +177,27 @@ class FasterWhisper(Transcriber):
         """Whether the model is of the wanted size, by the name of its folder."""
         name = _names(path)["model"]
         return name.endswith(f"-{self.size}") or name == self.size
+
+
+def _record(segment: "Segment", origin_s: float = 0.0, duration_s: float = inf) -> dict[str, Any]:
+    """A segment of faster-whisper's as a record, with times from `origin_s` and to `duration_s`."""
+
+    def times(part: "Segment | Word") -> dict[str, float]:
+        start_s, stop_s = (min(edge - origin_s, duration_s) for edge in (part.start, part.end))
+        return {"start_s": start_s, "stop_s": stop_s}
+
+    words = [word for word in segment.words or () if word.word.strip()]
+    return {
+        **times(segment),
+        "text": segment.text.strip(),
+        "avg_logprob": segment.avg_logprob,
+        "compression_ratio": segment.compression_ratio,
+        "no_speech_prob": segment.no_speech_prob,
+        "words": [
+            {**times(word), "word": word.word.strip(), "probability": word.probability}
+            for word in words
+        ],
+    }
 
 
 def _names(folder: Path) -> dict[str, str]:

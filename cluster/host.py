@@ -120,6 +120,7 @@ class Host:
         trial.touch()
         try:
             self._stages = set_up(chain)
+            self._provenance = {s.role: s.provenance() for s in self._stages}  # looks at files
         except SetupError as error:
             self._broken = str(error)
         trial.unlink()
@@ -139,7 +140,7 @@ class Host:
         done: list[_Done] = []
         for at in range(0, len(alive), size):
             done += self._attempt(stage, rows, alive[at : at + size], suspects)
-        return _merge(stage, rows, done)
+        return _merge(stage, rows, done, self._provenance[stage.role])
 
     def _attempt(
         self, stage: Stage, rows: pa.Table, at: np.ndarray, suspects: Counter[str]
@@ -231,7 +232,7 @@ def _checked(stage: Stage, answer: pa.Table, count: int) -> pa.Table:
     return answer.select(adds.names).cast(adds)
 
 
-def _merge(stage: Stage, rows: pa.Table, done: list[_Done]) -> pa.Table:
+def _merge(stage: Stage, rows: pa.Table, done: list[_Done], provenance: dict[str, str]) -> pa.Table:
     """Put the answers beside their rows; rows without one get nulls."""
     source = np.full(len(rows), -1)
     seconds = np.full(len(rows), np.nan)
@@ -253,14 +254,17 @@ def _merge(stage: Stage, rows: pa.Table, done: list[_Done]) -> pa.Table:
             rows = rows.append_column(added.schema.field(name), added[name])
         else:  # a later actor refines what an earlier one said
             rows = rows.set_column(at, added.schema.field(name), added[name])
-    return _record(stage, rows, seconds, errors)
+    return _record(stage, rows, seconds, errors, provenance)
 
 
 def _record(
-    stage: Stage, rows: pa.Table, seconds: np.ndarray, errors: dict[int, Exception]
+    stage: Stage,
+    rows: pa.Table,
+    seconds: np.ndarray,
+    errors: dict[int, Exception],
+    provenance: dict[str, str],
 ) -> pa.Table:
     new: dict[str, list] = {name: rows[name].to_pylist() for name in _WRITTEN}
-    provenance = stage.provenance()
     for i in np.flatnonzero(~np.isnan(seconds)).tolist():
         timing = {"stage": stage.role, "seconds": float(seconds[i])}
         new["timings"][i] = [*(new["timings"][i] or []), timing]

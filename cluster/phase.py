@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
+from typing import Any
 
 import cloudpickle
 import pyarrow as pa
@@ -20,6 +21,7 @@ from ray.exceptions import RayTaskError
 
 from ..datasets import schema
 from ..datasets.table import Table, table_schema
+from .environments import check, runtime_env
 from .host import Host, SetupError, Stage, begin
 from .pools import Pool, pools
 from .report import Report
@@ -173,6 +175,7 @@ def run(
     run_dir: Path,
     *,
     spare_cpus: int = 2,
+    environments: Mapping[str, str] | None = None,
     retry: bool = False,
     stale: Collection[str] = (),
     ready: Callable[[], None] = lambda: None,
@@ -188,12 +191,14 @@ def run(
         manifest: `schema.KEY` and what the chain reads.
         run_dir: The run's folder.
         spare_cpus: CPUs to leave to Ray Data's own tasks.
+        environments: Path of a Python by name, for actors that name an environment.
         retry: Also make another attempt at rows that failed.
         stale: Ids of rows to do again although they stand.
         ready: Called before Ray is needed, that is where there are rows to do.
         progress: Called after each block of finished rows.
 
     Raises:
+        EnvironmentRefusedError: An actor's environment cannot hold it.
         UnschedulableError: The pools do not fit the machine.
         SetupError: An actor could not be set up on a worker.
     """
@@ -204,6 +209,8 @@ def run(
     progress(report)
     if not len(todo):
         return report
+    environments = environments or {}
+    check({stage.role: stage.actor for stage in phase.stages}, environments)
     ready()
     began = time.perf_counter()
     sink = Sink(table=table)
@@ -217,7 +224,7 @@ def run(
     scratch = run_dir / "scratch" / phase.name
     _empty(scratch)
     try:
-        for batch in _dataset(plan, source, scratch, block_rows).iter_batches(
+        for batch in _dataset(plan, source, scratch, block_rows, environments).iter_batches(
             batch_size=None, batch_format="pyarrow", prefetch_batches=1
         ):
             rows: pa.Table = batch
@@ -251,12 +258,17 @@ def _block_rows(phase: Phase, rows: int, cores: float) -> int:
 
 
 def _dataset(
-    plan: Sequence[Pool], source: Path, scratch: Path, block_rows: int
+    plan: Sequence[Pool],
+    source: Path,
+    scratch: Path,
+    block_rows: int,
+    environments: Mapping[str, str],
 ) -> ray.data.Dataset:
     """The execution: the manifest's blocks through one actor pool after another.
 
     The driver cuts the manifest itself. Ray Data's reader would make one block of a small file,
-    and cost two operators and their workers to cut that again.
+    and cost two operators and their workers to cut that again. A device is given whole batches,
+    joined from several blocks where those are smaller.
     """
     manifest = pq.read_table(source)
     dataset = ray.data.from_arrow(
@@ -269,15 +281,22 @@ def _dataset(
                 "chain": cloudpickle.dumps(list(pool.stages)),
                 "scratch": str(scratch / str(i)),
             },
-            batch_size=min(block_rows, max(s.actor.batch_size for s in pool.stages)),
+            batch_size=pool.batch_size if pool.gpus else min(block_rows, pool.batch_size),
             batch_format="pyarrow",
             zero_copy_batch=True,
             compute=ActorPoolStrategy(size=pool.size),
             num_cpus=pool.cpus,
             num_gpus=pool.gpus,
             memory=int(pool.memory_gb * _GIB),
+            **_started(pool, environments),
         )
     return dataset
+
+
+def _started(pool: Pool, environments: Mapping[str, str]) -> dict[str, Any]:
+    """How the pool's workers are started, where not as all others are."""
+    env = runtime_env(pool.environment, environments)
+    return {"runtime_env": env} if env else {}
 
 
 def _empty(folder: Path) -> None:

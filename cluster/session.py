@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 for _name, _value in {
@@ -36,6 +36,7 @@ class Cluster:
             every CPU would starve them.
         temp_dir: Where Ray keeps its sockets and logs; short, on a local disk. `None`: a fresh
             folder that is removed at the end.
+        environments: Path of a Python by name, for the actors whose packages clash with the rest.
     """
 
     cores: int | None = None
@@ -43,10 +44,13 @@ class Cluster:
     object_store_gb: float = 1.0
     spare_cpus: int = 2
     temp_dir: str | None = None
+    environments: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.cores is not None and self.cores < 1:
             raise ValueError(f"`cluster.cores` must be at least 1, but is {self.cores}.")
+        if self.gpus is not None and self.gpus < 0:
+            raise ValueError(f"`cluster.gpus` must be at least 0, but is {self.gpus}.")
         if self.object_store_gb < 0.1:
             raise ValueError(
                 f"`cluster.object_store_gb` must be at least 0.1, but is {self.object_store_gb:g}."

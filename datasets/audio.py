@@ -1,12 +1,14 @@
-"""Sound: what a file sounds like, as 16 kHz mono float32.
+"""Sound: what a file sounds like, as mono float32, at 16 kHz where nothing else is asked.
 
 Sample `i` is at `i / RATE_HZ` seconds from the start of the container, wherever the sound begins:
 before it, in gaps and where packets are broken there is silence.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import uuid4
 
 import av
 import av.error
@@ -69,6 +71,74 @@ def read(uri: str, start_s: float | None = None, stop_s: float | None = None) ->
     part = sound[skip : skip + len(made)]
     made[: len(part)] = part
     return made
+
+
+def pieces(uri: str, rate_hz: int = RATE_HZ, piece_s: float = 10.0) -> Iterator[Sound]:
+    """Read the whole sound of a file piece by piece, however long it is.
+
+    Args:
+        uri: File; its best audio stream is read, the mean of its channels.
+        rate_hz: Of the samples.
+        piece_s: Length of a piece, about.
+
+    Yields:
+        Float32 in about [-1, 1], one after the other from the start of the container; together
+        what `read` gives at that rate. Nothing where the file has no audio stream.
+
+    Raises:
+        MediaError: The file cannot be used.
+    """
+    with opened(uri) as container:
+        stream = best_audio(container)
+        if stream is None:
+            return
+        stream.codec_context.thread_count = 1
+        clock = _Clock(uri, stream, origin_s(container))
+        line = _Line(rate_hz=stream.rate, first_s=0.0, to_hz=rate_hz)
+        for at, samples in _decoded(stream, packets(uri, container, stream, -LEAD_S), clock):
+            line.add(at, samples)
+            if line.ready >= piece_s * rate_hz:
+                yield line.take()
+        yield line.finish()
+
+
+def resampled(sound: Iterable[Sound], from_hz: int, to_hz: int = RATE_HZ) -> Iterator[Sound]:
+    """Change the rate of a sound that comes in pieces; nothing is shifted in time.
+
+    Yields:
+        Together `n * to_hz / from_hz` samples, rounded up or down, for `n` that came.
+    """
+    line = _Line(rate_hz=from_hz, first_s=0.0, to_hz=to_hz)
+    for samples in sound:
+        line.feed(samples)
+        yield line.take()
+    yield line.finish()
+
+
+def write(path: Path, sound: Iterable[Sound]) -> None:
+    """Write a sound as FLAC: 16 kHz, mono, 16 bit; it appears whole or not at all.
+
+    Args:
+        path: File, in a folder that exists.
+        sound: Pieces at `RATE_HZ`; what lies beyond [-1, 1] is clipped.
+    """
+    part = path.with_name(f".{path.name}.{uuid4().hex}")
+    try:
+        with av.open(str(part), "w", format="flac") as container:
+            stream = container.add_stream("flac", rate=RATE_HZ, layout="mono", format="s16")
+            at = 0
+            for samples in sound:
+                if not len(samples):
+                    continue
+                steps = np.rint(samples * 32768).clip(-32768, 32767).astype(np.int16)
+                frame = AudioFrame.from_ndarray(steps[None], format="s16", layout="mono")
+                frame.sample_rate, frame.pts = RATE_HZ, at
+                at += len(steps)
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 class _Clock:
@@ -151,16 +221,17 @@ class _Line:
 
     rate_hz: int
     first_s: float
+    to_hz: int = RATE_HZ
     origin: int = field(init=False)
-    """The first sample, counted at `RATE_HZ`: on a sample of both rates, so that the resampler's
+    """The first sample, counted at `to_hz`: on a sample of both rates, so that the resampler's
     phase does not depend on where a span starts."""
 
     def __post_init__(self) -> None:
-        common = math.gcd(self.rate_hz, RATE_HZ)
-        step = RATE_HZ // common
-        self.origin = math.floor(self.first_s * RATE_HZ / step) * step
+        common = math.gcd(self.rate_hz, self.to_hz)
+        step = self.to_hz // common
+        self.origin = math.floor(self.first_s * self.to_hz / step) * step
         self._at = self._start = self.origin // step * (self.rate_hz // common)
-        self._resampler = AudioResampler(format="flt", layout="mono", rate=RATE_HZ)
+        self._resampler = AudioResampler(format="flt", layout="mono", rate=self.to_hz)
         self._parts: list[Sound] = []
         self._begun = False
 
@@ -174,20 +245,31 @@ class _Line:
         silence = at - self._at
         while silence > 0:
             step = min(silence, self.rate_hz)
-            self._feed(np.zeros(step, np.float32))
+            self.feed(np.zeros(step, np.float32))
             silence -= step
-        self._feed(samples)
+        self.feed(samples)
         self._begun = True
 
+    @property
+    def ready(self) -> int:
+        """How many samples can be taken."""
+        return sum(len(part) for part in self._parts)
+
+    def take(self) -> Sound:
+        """The samples that are ready: from `origin` on, or from where the last were taken."""
+        parts, self._parts = self._parts, []
+        return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+
     def finish(self) -> Sound:
-        """All samples at `RATE_HZ`, from `origin` on."""
+        """The last samples."""
         if self._at > self._start:
             self._parts += [f.to_ndarray()[0] for f in self._resampler.resample(None)]
-        if not self._parts:
-            return np.zeros(0, np.float32)
-        return np.concatenate(self._parts)
+        return self.take()
 
-    def _feed(self, samples: Sound) -> None:
+    def feed(self, samples: Sound) -> None:
+        """Add what follows on what came before."""
+        if not len(samples):
+            return
         frame = AudioFrame.from_ndarray(samples[None], format="flt", layout="mono")
         frame.sample_rate = self.rate_hz
         self._parts += [f.to_ndarray()[0] for f in self._resampler.resample(frame)]

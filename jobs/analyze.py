@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ..actors.budget import ledger_table
+from ..cluster.host import Stage
 from ..cluster.memory import PeakMemory
 from ..cluster.phase import outstanding, run
 from ..cluster.report import Report
@@ -34,6 +37,7 @@ from .progress import Progress
 from .report import write_index
 from .status import CORPUS, RECORD, rows_of
 
+LEDGER = "ledger.parquet"
 _WORK = ("phases", "startup", "wall_s", "peak_memory_gb")
 
 
@@ -100,6 +104,7 @@ class Analyze:
                 for names in graph.ranks():
                     self.reports += self._rank(graph, names, files, workers, progress)
             flatten_utterances(graph)
+            record["dollars"] = self._ledger()
             if before and not any(report.todo for report in self.reports):
                 record.update({name: before.get(name) for name in _WORK})  # nothing was done
             else:
@@ -138,6 +143,7 @@ class Analyze:
                 manifests[name],
                 self.folder,
                 spare_cpus=self.cluster.spare_cpus,
+                environments=self.cluster.environments,
                 retry=self.retry,
                 stale=stale[name],
                 ready=partial(workers.ready, name),
@@ -182,6 +188,13 @@ class Analyze:
         folder = self.folder / "videos" / video_id
         whole = all((folder / name).exists() for name in ("report.html", "timeline.json", MARK))
         return whole and (folder / MARK).read_text() == wanted
+
+    def _ledger(self) -> float:
+        """Write down what paid models were asked in this run; returns what it cost, in dollars."""
+        ledger = ledger_table(self.folder / "api")
+        if len(ledger):
+            replace(self.folder / LEDGER, _parquet(ledger))
+        return pc.sum(ledger["dollars"]).as_py() or 0.0
 
     def _keep(self, graph: Graph, files: pa.Table, skips: list[Skip]) -> dict[str, Any]:
         """Write down what is about to run, so that `status` and `retry` find it."""
@@ -232,7 +245,7 @@ class Workers:
         began = time.perf_counter()
         if self._trial is None:
             self._stack.enter_context(session(self._cluster))
-            self._trial = Trial([p.stages for p in self._graph.phases.values()])
+            self._trial = Trial(light(self._graph), self._cluster.environments)
             self.startup["ray_s"] = time.perf_counter() - began
         if phase != "videos" and "await_trial_s" not in self.startup:
             began = time.perf_counter()  # probing needs no model: it filled the wait
@@ -244,6 +257,16 @@ class Workers:
 
     def __exit__(self, *error: object) -> None:
         self._stack.close()
+
+
+def light(graph: Graph) -> list[list[Stage]]:
+    """The chains of a run without the actors that load weights.
+
+    Those would be loaded twice, and perhaps onto a device that is not theirs; a worker that cannot
+    set one up says so itself, when its phase comes.
+    """
+    chains = ([s for s in p.stages if not s.actor.weights()] for p in graph.phases.values())
+    return [chain for chain in chains if chain]
 
 
 def _json(value: Any) -> bytes:  # noqa: ANN401

@@ -50,7 +50,12 @@ UPSTREAM = {
 
 REQUIRED = ("probe", "voice_activity", "diarize")
 UTTERANCE_RULES = ("assignment", "fill_nearest_s", "max_gap_s", "max_utterance_s")
-FOLDERS = {"enhance": "sound", "notes": "api", "hume_face": "api", "hume_voice": "api"}
+FOLDERS = {
+    "enhance": "sound",
+    "notes": "api",
+    "hume_face": "api/hume",
+    "hume_voice": "api/hume",
+}
 """Where in the run's folder an actor of a role keeps files of its own."""
 
 
@@ -121,10 +126,12 @@ class Graph:
         }
         if found["watch"] and [stage.role for stage in found["faces"]] == ["identity"]:
             found |= {"watch": (*found["watch"], *found["faces"]), "faces": ()}
-        if not found["watch"] and (found["faces"] or found["notes"]):
+        scenes = found["segments"] if self.segmentation.mode == "scenes" else ()
+        lookers = [stage.role for stage in (*found["faces"], *scenes, *found["notes"])]
+        if lookers and not found["watch"]:
             raise ValueError(
-                "`models.roles.watch` must be filled for the roles that look at faces or pictures "
-                f"({', '.join(s.role for s in (*found['faces'], *found['notes']))})."
+                "`models.roles.watch` must be filled for the roles that look at faces, cuts or "
+                f"pictures ({', '.join(lookers)})."
             )
         return found
 

@@ -29,6 +29,7 @@ ARGUMENTS = {
     "plan": "corpus.path",
     "status": "out",
     "retry": "out",
+    "fetch": "models.dir",
     "report": "out",
     "validate": "job.path",
     "demo": "job.path",
@@ -174,6 +175,8 @@ def _anchor(cfg: DictConfig) -> None:
         path = None if OmegaConf.is_missing(cfg.corpus, key) else cfg.corpus.get(key)
         if path and "://" not in path:
             cfg.corpus[key] = str(Path(path).absolute())
+    for name, python in cfg.cluster.environments.items():
+        cfg.cluster.environments[name] = str(Path(python).expanduser().absolute())
     _anchor_models(cfg.models)
 
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 from ..actors.transcript import chunks
 from ..datasets import schema
 from ..datasets.ids import row_id
-from ..datasets.laion import segment
+from ..datasets.segmentation import MODES, segment
 from ..datasets.table import Table
 from ..datasets.video import spans
 from .fusion.rules import Rules
@@ -39,6 +39,12 @@ class Segmentation:
 
     mode: str = "turns"
     pps: float = 0.2
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise ValueError(
+                f"`job.segmentation.mode` must be one of {', '.join(MODES)}, but is {self.mode!r}."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

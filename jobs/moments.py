@@ -10,13 +10,13 @@ import numpy as np
 import pyarrow as pa
 
 from ..actors.actor import MACHINE, Actor, answer
+from ..actors.prompts import KINDS
 from ..datasets import schema
 from .fusion.evidence import Columns, Evidence, columns
 from .fusion.rules import Rules
 from .fusion.timeline import RULES, fuse
 from .gather import Gather
 
-KINDS = ("flag", "keyframe", "no_face", "facs")
 FRAMES = schema.rows(("id", pa.string()), ("index", pa.int32()), ("time_s", pa.float64()))
 MOMENTS = pa.schema(
     [

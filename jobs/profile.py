@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from ..actors.actor import Actor
 from ..actors.weights import commercial
+from ..cluster.environments import problem
 from ..cluster.host import Stage
 from .moments import Choice
 
@@ -20,24 +21,26 @@ class Profile:
     Attributes:
         name: Of the profile, for the report.
         actors: Every candidate, by name.
-        roles: Names of the candidates of each role; a role that is not listed is left out of
-            the analysis.
+        roles: Names of the candidates of each role. A role that is not listed is left out of the
+            analysis, and so is one that no candidate can fill, if its last is null.
         dir: Folder of model weights.
         moments: What the role `notes` is asked about.
         allow_nc: Whether models may be used whose licence forbids commercial use.
+        environments: Path of a Python by name, for actors that name one.
     """
 
     name: str
     actors: dict[str, Actor]
-    roles: dict[str, list[str]] = field(default_factory=dict)
+    roles: dict[str, list[str | None]] = field(default_factory=dict)
     dir: str | None = None
     moments: Choice = field(default_factory=Choice)
     allow_nc: bool = False
+    environments: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for role, names in self.roles.items():
             for name in names:
-                if name not in self.actors:
+                if name is not None and name not in self.actors:
                     raise ValueError(
                         f"`models.roles.{role}` must name actors of `models.actors` "
                         f"({', '.join(sorted(self.actors))}), but names {name!r}."
@@ -60,12 +63,13 @@ class Profile:
         """
         stages, reasons = [], []
         for role in roles:
-            names = self.roles.get(role) or []
-            found = {name: self._reason(name) for name in names}
+            candidates = self.roles.get(role) or []
+            names = [name for name in candidates if name is not None]
+            found = {name: self.reason(name) for name in names}
             fits = next((name for name in names if found[name] is None), None)
             if fits is not None:
                 stages.append(Stage(role=role, actor=self.actors[fits]))
-            elif names:
+            elif None not in candidates:
                 reasons += [f"  {role}: {name}: {found[name]}" for name in names]
         if reasons:
             raise UnfilledError(
@@ -77,7 +81,7 @@ class Profile:
             )
         return tuple(stages)
 
-    def _reason(self, name: str) -> str | None:
+    def reason(self, name: str) -> str | None:
         """Why an actor cannot, or may not, work here."""
         actor = self.actors[name]
         if not self.allow_nc and noncommercial(actor):
@@ -85,7 +89,7 @@ class Profile:
                 f"{actor.provenance()['model']} may not be used commercially "
                 f"({actor.provenance()['licence']}): `licence.allow_nc=true` if your use is not"
             )
-        return actor.missing()
+        return actor.missing() or problem(actor, self.environments)
 
 
 def noncommercial(actor: Actor) -> bool:

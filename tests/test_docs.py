@@ -9,9 +9,11 @@ import pyarrow as pa
 import pytest
 
 from mien.cluster.phase import Phase
+from mien.datasets import schema
 from mien.jobs.flat import utterances
-from mien.jobs.graph import Graph
+from mien.jobs.graph import ROLES, Graph
 from mien.jobs.main import built, configuration
+from mien.jobs.moments import MOMENTS
 
 ROOT = Path(__file__).parents[1]
 LAYERS = ("conf", "datasets", "actors", "cluster", "jobs")
@@ -22,7 +24,7 @@ MODULES = sorted(
     if path.name != "__init__.py"
 )
 TABLES = ("videos", "turns", "speech", "watch", "voice", "timeline", "utterances")
-DEMO_ONLY = {"skimage", "espeakng_loader"}
+OPTIONAL_PACKAGES = {"skimage", "espeakng_loader", "torch", "transformers"}
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -30,9 +32,9 @@ def test_a_module_imports_and_its_examples_hold(name: str) -> None:
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:
-        if error.name not in DEMO_ONLY:
+        if error.name not in OPTIONAL_PACKAGES:
             raise
-        pytest.skip(f"{error.name} is not installed (extra `demo`)")
+        pytest.skip(f"{error.name} is not installed (extra `demo` or `full`)")
     assert module.__doc__
     assert not doctest.testmod(module).failed
 
@@ -81,6 +83,35 @@ def test_a_page_names_every_column(table: str, schemas: dict[str, pa.Schema]) ->
     text = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
     quoted = " ".join(re.findall(r"`([^`]+)`", text))
     assert columns(schemas[table]) - set(re.findall(r"\w+", quoted)) == set()
+
+
+OPTIONAL = {
+    "sound": [schema.SOUND],
+    "faces": [
+        *(schema.RESTORED, schema.IDENTITY, schema.MATCHES, schema.FACE_EMOTIONS),
+        *(schema.LAION_FACE, schema.ACTIONS),
+    ],
+    "segments": [schema.LAION_VOICE],
+    "moments": [MOMENTS, pa.schema([("digest", pa.string())])],
+    "notes": [schema.MOMENT, schema.NOTE],
+}
+"""Tables that only some profiles make, and their columns."""
+
+
+@pytest.mark.parametrize("table", OPTIONAL)
+def test_a_page_of_an_optional_table_names_every_column(table: str) -> None:
+    text = (ROOT / "docs" / "tables" / f"{table}.md").read_text()
+    quoted = " ".join(re.findall(r"`([^`]+)`", text))
+    wanted = {name for one in OPTIONAL[table] for name in columns(one)}
+    assert wanted - set(re.findall(r"\w+", quoted)) == set()
+
+
+def test_every_role_and_every_table_of_the_graph_is_documented() -> None:
+    index = (ROOT / "docs" / "tables" / "index.md").read_text()
+    assert set(ROLES) == set(TABLES) - {"utterances"} | set(OPTIONAL)
+    for name, roles in ROLES.items():
+        assert f"({name}.md)" in index
+        assert all(f"`{role}`" in index for role in roles if not role.startswith("hume")), name
 
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs").rglob("*.md")), ids=lambda p: p.name)

@@ -124,6 +124,11 @@ CARRIED = {
     "markupsafe",  # Jinja's
     "cloudpickle",  # Ray's, and what Ray pickles with
     "ctranslate2",  # faster-whisper's engine
+    "onnxruntime",  # faster-whisper's and DeepFace's
+    "google",  # protobuf: MediaPipe's
+    "PIL",  # transformers', torchvision's
+    "vllm",  # the extra `vllm` brings it through Ray, the tests have its build for CPUs
+    "sglang",  # in an environment of its own
 }
 """Packages that a declared one always brings."""
 

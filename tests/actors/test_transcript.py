@@ -1,8 +1,8 @@
 import itertools
 import wave
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mien.actors.sound import Samples, listen, runs
-from mien.actors.transcript import Transcriber, chunks, compression_ratio, rejection
+from mien.actors.transcript import (
+    Transcriber,
+    Transcript,
+    chunks,
+    compression_ratio,
+    rejection,
+)
 
 THRESHOLDS = {"min_logprob": -1.0, "max_compression": 2.4, "max_no_speech": 0.6}
 
@@ -108,8 +114,10 @@ def test_rejection(
 class Parrot(Transcriber):
     """Hears one good word and one loop in each chunk."""
 
-    def transcribe(self, samples: Samples) -> tuple[str | None, list[dict[str, Any]]]:
-        stop_s = len(samples) / 16000
+    def transcribe(self, sounds: Sequence[Samples]) -> list[Transcript]:
+        return [self.said(len(samples) / 16000) for samples in sounds]
+
+    def said(self, stop_s: float) -> Transcript:
         numbers = {"avg_logprob": -0.1, "no_speech_prob": 0.0}
         word = {"start_s": 0.0, "stop_s": stop_s, "word": "hello", "probability": 0.5}
         times = {"start_s": 0.0, "stop_s": stop_s}

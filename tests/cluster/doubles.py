@@ -1,7 +1,9 @@
 """Actors that misbehave on demand, beside the real ones that the end-to-end tests run."""
 
+import json
 import os
 import signal
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,3 +78,47 @@ def manifest(orders: list[str | None]) -> pa.Table:
             "order": pa.array(orders, pa.string()),
         }
     )
+
+
+@dataclass(kw_only=True)
+class Reporter(Actor):
+    """Says where it ran: the Python, the process, what Ray gave it, how many rows at once.
+
+    Attributes:
+        column: That it adds.
+        marks: Folder in which `setup` leaves the same, by the column's name.
+    """
+
+    reads: ClassVar[tuple[str, ...]] = ("x",)
+
+    column: str = "where"
+    marks: str | None = None
+
+    @property
+    def adds(self) -> pa.Schema:  # type: ignore[override]
+        return pa.schema([(self.column, pa.string())])
+
+    def said(self, rows: int) -> str:
+        import ray
+
+        from mien.cluster import host
+
+        given = ray.get_runtime_context().get_assigned_resources()
+        return json.dumps(
+            {
+                "python": sys.executable,
+                "mien": host.__file__,
+                "pid": os.getpid(),
+                "devices": os.environ.get("CUDA_VISIBLE_DEVICES"),
+                "GPU": given.get("GPU"),
+                "memory": given.get("memory"),
+                "rows": rows,
+            }
+        )
+
+    def setup(self) -> None:
+        if self.marks:
+            Path(self.marks, self.column).write_text(self.said(0))
+
+    def process(self, rows: pa.Table) -> pa.Table:
+        return answer({self.column: [self.said(len(rows))] * len(rows)}, self.adds)

@@ -31,6 +31,27 @@ def test_every_row_is_answered_in_order(doubles: ModuleType, tmp_path: Path) -> 
     assert [t["stage"] for t in done["timings"][0].as_py()] == ["double"]
 
 
+def test_provenance_is_read_once_after_setup(doubles: ModuleType, tmp_path: Path) -> None:
+    """It looks at the files of weights; and what a server serves is known only then."""
+    tally = tmp_path / "tally"
+
+    class Served(doubles.Double):
+        def setup(self) -> None:
+            self.name = "what the server serves"
+
+        def provenance(self) -> dict[str, str]:
+            with tally.open("a") as file:
+                file.write("asked\n")
+            return super().provenance() | {"model": self.name}
+
+    chain = [Stage(role="served", actor=Served(batch_size=2))]
+    hosted = Host(cloudpickle.dumps(chain), str(tmp_path / "scratch"))
+    for _ in range(2):
+        done = hosted(rows(doubles, [None] * 4))
+        assert {row[0]["model"] for row in done["models"].to_pylist()} == {"what the server serves"}
+    assert tally.read_text() == "asked\n"
+
+
 @pytest.mark.parametrize("batch_size", [1, 4, 8])
 @pytest.mark.parametrize(
     ("order", "kind"),

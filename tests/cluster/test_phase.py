@@ -13,7 +13,6 @@ import pytest
 
 from mien.cluster.host import SetupError, Stage
 from mien.cluster.phase import Phase, Sink, outstanding, run
-from mien.cluster.pools import UnschedulableError, pools
 from mien.cluster.session import Cluster, session
 from mien.cluster.trial import Trial
 
@@ -44,43 +43,6 @@ def test_a_missing_column_is_refused_on_the_driver(doubles: ModuleType) -> None:
     manifest = doubles.manifest([None]).drop_columns(["x"])
     with pytest.raises(ValueError, match=r"actor 'double' reads the column 'x'"):
         phase(doubles).check(manifest.schema)
-
-
-def test_pools_fill_the_machine_and_never_more(doubles: ModuleType) -> None:
-    stages = phase(doubles).stages
-    gib = 2**30
-    assert [p.size for p in pools(stages, 100, {"CPU": 10, "memory": 64 * gib}, 2)] == [8]
-    assert [p.size for p in pools(stages, 3, {"CPU": 10, "memory": 64 * gib}, 2)] == [3]
-    assert [p.size for p in pools(stages, 100, {"CPU": 10, "memory": 5 * gib}, 2)] == [5]
-
-
-def test_neighbours_share_workers_and_devices_part_them(doubles: ModuleType) -> None:
-    light = Stage(role="light", actor=doubles.Double())
-    heavy = Stage(role="heavy", actor=doubles.Double(gpus=0.5))
-    chain = [light, light, heavy, light]
-    found = pools(chain, 100, {"CPU": 12, "GPU": 1, "memory": 64 * 2**30}, 2)
-    assert [tuple(s.role for s in p.stages) for p in found] == [
-        ("light", "light"),
-        ("heavy",),
-        ("light",),
-    ]
-    assert found[1].size == 2
-    assert sum(p.cpus * p.size for p in found) <= 10
-
-
-@pytest.mark.parametrize(
-    ("parameters", "message"),
-    [
-        ({"gpus": 1.0}, r"needs 1 GPU, but the cluster has 0"),
-        ({"cpus": 9.0}, r"needs 9 CPU, but the cluster has 2"),
-        ({"memory_gb": 500.0}, r"needs 500 memory \(GB\), but the cluster has 8"),
-    ],
-)
-def test_a_chain_that_does_not_fit_is_refused(
-    doubles: ModuleType, parameters: dict[str, float], message: str
-) -> None:
-    with pytest.raises(UnschedulableError, match=message):
-        pools(phase(doubles, **parameters).stages, 10, {"CPU": 4, "memory": 8 * 2**30}, 2)
 
 
 @pytest.mark.ray

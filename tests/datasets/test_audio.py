@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from av.audio.stream import AudioStream
 
-from mien.datasets.audio import RATE_HZ, read
+from mien.datasets.audio import RATE_HZ, pieces, read, resampled, write
 from mien.datasets.media import MediaError
 from mien.datasets.video import Clip
 
@@ -148,3 +148,42 @@ def test_real_files(data: Path) -> None:
     assert whole is not None
     assert part is not None
     assert np.array_equal(part, whole[round(4.123 * RATE_HZ) : 9 * RATE_HZ])
+
+
+@pytest.mark.parametrize("rate", [16_000, 44_100, 48_000])
+def test_pieces_are_the_whole(tmp_path: Path, rate: int) -> None:
+    path = tmp_path / "a.mkv"
+    sound(path, codec="flac", rate=rate, seconds=7)
+    whole, parts = read(str(path)), [*pieces(str(path), piece_s=1.0)]
+    assert whole is not None
+    assert len(parts) > 4
+    assert np.array_equal(np.concatenate(parts), whole)
+
+
+def test_pieces_come_at_the_rate_that_is_asked(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    sound(path, codec="pcm_s16le", rate=44_100, seconds=3)
+    own = np.concatenate([*pieces(str(path), 44_100)])
+    assert len(own) == 3 * 44_100
+    t = np.arange(len(own)) / 44_100
+    assert np.abs(own - 0.5 * np.sin(2 * np.pi * (200 + 150 * t) * t)).max() < 1e-4
+
+
+def test_resampling_shifts_nothing() -> None:
+    t = np.arange(3 * 48_000) / 48_000
+    wave = (0.5 * np.sin(2 * np.pi * (200 + 150 * t) * t)).astype(np.float32)
+    heard = np.concatenate([*resampled(np.array_split(wave, 7), 48_000)])
+    assert len(heard) == pytest.approx(3 * RATE_HZ, abs=1)
+    t = np.arange(len(heard)) / RATE_HZ
+    want = 0.5 * np.sin(2 * np.pi * (200 + 150 * t) * t)
+    assert np.abs(heard - want)[200:-200].max() < 1e-3
+
+
+def test_what_is_written_is_read_to_half_a_step_and_clipped(tmp_path: Path) -> None:
+    wave = np.random.default_rng(0).uniform(-1.2, 1.2, 30_000).astype(np.float32)
+    write(tmp_path / "a.flac", np.array_split(wave, 9))
+    heard = read(str(tmp_path / "a.flac"))
+    assert heard is not None
+    assert len(heard) == len(wave)
+    assert np.abs(heard - wave.clip(-1, 1)).max() < 1.01 / 32768
+    assert [path.name for path in tmp_path.iterdir()] == ["a.flac"]

@@ -6,10 +6,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from mien.actors.prompts import KINDS
 from mien.datasets.schema import LABELS, WATCH
 from mien.jobs.fusion.evidence import Evidence
 from mien.jobs.fusion.rules import Rules
-from mien.jobs.moments import KINDS, MOMENTS, Choice, chosen
+from mien.jobs.moments import MOMENTS, Choice, chosen
 
 RULES = Rules()
 
