@@ -18,7 +18,8 @@ setup: .venv/.default
 
 # The tests of the real models, in an environment of their own: 7 GB; vLLM is its CPU build.
 test-models: .venv-full/.ready
-	.venv-full/bin/pytest -m models
+	OMP_NUM_THREADS=1 .venv-full/bin/pytest -m "models and not ray" -n 2 --dist loadfile
+	.venv-full/bin/pytest -m "models and ray"
 
 lint: .venv-full/.ready
 	.venv-full/bin/ruff check .

@@ -126,7 +126,8 @@ CARRIED = {
     "ctranslate2",  # faster-whisper's engine
     "onnxruntime",  # faster-whisper's and DeepFace's
     "google",  # protobuf: MediaPipe's
-    "PIL",  # transformers', torchvision's
+    "pillow",  # transformers', torchvision's
+    "tokenizers",  # transformers', faster-whisper's
     "vllm",  # the extra `vllm` brings it through Ray, the tests have its build for CPUs
     "sglang",  # in an environment of its own
 }

@@ -41,6 +41,18 @@ TINY = (
     *("pyannote", "whisper", "align", "watch_retinaface", "facenet512", "deepface_emotion"),
     *("laion_face", "timesformer", "laion_voice", "audeering", "distilroberta"),
 )
+VLM = [
+    *("models.actors.qwen2_vl.memory_gb=4", "models.actors.qwen2_vl.kv_cache_gb=1"),
+    *("+models.actors.qwen2_vl.eager=true", "models.moments.kinds=[flag,keyframe]"),
+]
+HEARD = [  # random weights say nonsense and see turns of a fifth of a second: keep and judge them
+    *("+models.actors.whisper.max_compression=1000", "+models.actors.whisper.min_logprob=-1000"),
+    *("job.segmentation.mode=fixed", "job.segmentation.pps=0.2"),
+]
+SEEN = [  # a RetinaFace with random weights finds nobody: the packaged finder stands in
+    *("+actor@models.actors.watch=watch", "models.roles.watch=[watch]"),
+    "+models.actors.watch.thumbnail_px=448",
+]
 GPU = ["cluster.cores=8", "cluster.gpus=1"]  # logical: placement is real, the device is not
 
 
@@ -86,15 +98,11 @@ def spark(clip: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory) -
         *("analyze", str(clip), f"out={run}", "models=spark", f"models.dir={weights}"),
         *("licence.allow_nc=true", *GPU, *small()),
         *VLM,
+        *SEEN,
+        *HEARD,
     )
     assert done.returncode == 0, done.stderr[-4000:] + done.stdout[-4000:]
     return run
-
-
-VLM = [
-    "models.actors.qwen2_vl.memory_gb=4",
-    "models.moments.kinds=[flag,keyframe]",
-]
 
 
 def test_every_phase_stands_and_no_row_failed(spark: Path) -> None:
@@ -124,6 +132,7 @@ def test_every_model_answered(spark: Path) -> None:
     assert any(table(spark, "segments")["laion_voice"].to_pylist())
     voice = table(spark, "voice")
     assert voice["valence"].null_count < len(voice)
+    assert voice["text_scores"].null_count < len(voice)
     assert len(table(spark, "notes"))
 
 
@@ -150,6 +159,8 @@ def test_running_it_again_does_nothing(spark: Path, clip: Path, weights: Path) -
         *("analyze", str(clip), f"out={spark}", "models=spark", f"models.dir={weights}"),
         *("licence.allow_nc=true", *GPU, *small()),
         *VLM,
+        *SEEN,
+        *HEARD,
     )
     assert done.returncode == 0
     assert {p: p.stat().st_mtime_ns for p in spark.glob("tables/*/*.parquet")} == before
