@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from ..datasets.table import replace
 
@@ -47,3 +48,17 @@ class Answers:
     def put(self, digest: str, record: dict[str, Any]) -> None:
         """Keep an answer, whole or not at all."""
         replace(self.path(digest), json.dumps(record, ensure_ascii=False).encode())
+
+
+def keyless(url: str | None) -> None:
+    """Refuse an address that holds a key: addresses are written into the run.
+
+    Raises:
+        ValueError: It has a user, a password or a query.
+    """
+    parts = urlsplit(url or "")
+    if parts.username or parts.password or parts.query:
+        raise ValueError(
+            "`base_url` must hold no key, user or query, for it is written into the run: give the "
+            "key in an environment variable."
+        )

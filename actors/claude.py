@@ -13,13 +13,13 @@ import pyarrow as pa
 
 from ..datasets.schema import NOTE
 from .actor import MACHINE, Actor, answer
-from .answers import Answers
+from .answers import Answers, keyless
 from .budget import Budget
 from .claude_batch import Batches
 from .claude_desk import Desk
 from .claude_question import MOST_PX, Question, question
 from .prices import IMAGE_RULES, Prices
-from .prompts import note
+from .prompts import PROMPTS, note
 
 KEY = "ANTHROPIC_API_KEY"
 MODES = ("messages", "batches")
@@ -101,6 +101,7 @@ class Claude(Actor):
     patience_h: float = field(default=26.0, metadata=MACHINE)
 
     def __post_init__(self) -> None:
+        keyless(self.base_url)
         for name, known in (("mode", MODES), ("image_rule", IMAGE_RULES)):
             _check(name, getattr(self, name), known)
         for name, known in (("cache_ttl", TTLS), ("thinking", THINKING)):
@@ -139,6 +140,10 @@ class Claude(Actor):
     def provenance(self) -> dict[str, str]:
         """The model that is asked for; which one answered stands in `answered_by`."""
         return {"model": self.name, "revision": "", "licence": self.licence}
+
+    def identity(self) -> dict[str, Any]:
+        """What changes the answer: the parameters, the model, and the prompts."""
+        return super().identity() | {"prompts": {k: p.digest for k, p in PROMPTS.items()}}
 
     def setup(self) -> None:
         """Open the ledger and the client."""

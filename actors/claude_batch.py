@@ -5,10 +5,13 @@ run died, or the connection, before the id was known, the batch is looked for am
 the account, by its size and its time, before anything is sent again.
 """
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
+from socket import gethostname
 from typing import Any
 from uuid import uuid4
 
@@ -32,6 +35,13 @@ class BatchError(RuntimeError):
 
 class UnclearError(RuntimeError):
     """Nobody knows whether a batch was made."""
+
+
+def alive(group: str) -> bool:
+    """Whether another process that lives, on this host, made this group of promises."""
+    host, pid = group.split(" ")[1:3]
+    known = host == gethostname() and int(pid) != os.getpid()
+    return known and Path(f"/proc/{pid}").exists()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,8 +87,8 @@ class Batches:
         """One answer to each question, or why there is none; the malformed ones apart."""
         from anthropic import NotFoundError
 
-        calls = self._picked_up(asked)  # batch -> digest -> call
-        busy = {digest for part in calls.values() for digest in part}
+        calls = self._picked_up(asked, failures)  # batch -> digest -> call
+        busy = {digest for part in calls.values() for digest in part} | failures.keys()
         calls.update(self._sent([q for d, q in asked.items() if d not in busy], failures))
         malformed: dict[str, Exception] = {}
         for batch, part in calls.items():
@@ -96,8 +106,14 @@ class Batches:
         return malformed
 
     # ------------------------------------------------------------------------ what is under way
-    def _picked_up(self, asked: dict[str, Question]) -> dict[str, dict[str, str]]:
-        """Batches of a run before that hold some of these questions."""
+    def _picked_up(
+        self, asked: dict[str, Question], failures: dict[str, Exception]
+    ) -> dict[str, dict[str, str]]:
+        """Batches of a run before that hold some of these questions.
+
+        A question that another worker is sending at this moment fails: its batch has no id yet,
+        and what was promised for it must stand.
+        """
         found: dict[str, dict[str, str]] = {}
         lost: dict[str, list[dict]] = {}
         for call in self.desk.budget.under_way():
@@ -108,8 +124,15 @@ class Batches:
                 found.setdefault(batch, {})[call["digest"]] = call["call"]
             else:
                 lost.setdefault(batch, []).append(call)
-        for group in lost:
-            whole = [c for c in self.desk.budget.under_way() if c["batch"] == group]
+        for group, mine in lost.items():
+            if alive(group):
+                message = "another worker is asking this very question; `mien retry` takes it up"
+                failures.update({c["digest"]: UnclearError(message) for c in mine})
+                continue
+            every = self.desk.budget.under_way()
+            whole = [c for c in every if c["batch"] == group and c["state"] == "promised"]
+            if not whole:  # another worker has found it meanwhile
+                continue
             batch = self._found(whole)
             if batch is None:
                 self.desk.budget.release(c["call"] for c in whole)
@@ -142,7 +165,7 @@ class Batches:
         """Promise the money and make the batches, as far as it reaches."""
         made: dict[str, dict[str, str]] = {}
         for part in parts(self._wished(asked, failures)):
-            group = f"unknown {uuid4().hex}"
+            group = f"unknown {gethostname()} {os.getpid()} {uuid4().hex}"
             questions, wishes = [q for q, _ in part], [w for _, w in part]
             promised = self.desk.budget.promise_all(wishes, group)
             calls: dict[str, str] = {}

@@ -23,7 +23,7 @@ from ..datasets.audio import RATE_HZ
 from ..datasets.ragged import flatten, regroup
 from ..datasets.schema import F32, F64, rows
 from .actor import MACHINE, Actor, answer
-from .answers import Answers, content_hash
+from .answers import Answers, content_hash, keyless
 from .budget import Budget, Wish
 from .prices import Usage
 from .sound import Samples, listen
@@ -79,6 +79,7 @@ class Hume(Actor):
 
     def __post_init__(self) -> None:
         self._budget(Path())
+        keyless(self.base_url)
         if self.timeout_s <= 0:
             raise ValueError(f"`timeout_s` must be greater than 0, but is {self.timeout_s}.")
 

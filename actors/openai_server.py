@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .actor import MACHINE
+from .answers import keyless
 from .vlm import NoteTaker, Question, Reply
 
 MODALITIES = ("image", "multi-images", "video")
@@ -70,6 +71,7 @@ class OpenAIServer(NoteTaker):
                 "`base_url` must begin with http:// or https://, as http://127.0.0.1:8000/v1, "
                 f"but is {self.base_url!r}."
             )
+        keyless(self.base_url)
         if self.modalities is not None and self.modalities not in MODALITIES:
             raise ValueError(
                 f"`modalities` must be one of {', '.join(MODALITIES)}, or null, "
@@ -91,6 +93,12 @@ class OpenAIServer(NoteTaker):
         if self.api_key_env is not None and not os.environ.get(self.api_key_env):
             reasons.append(f"needs the key of {self.base_url} in the variable {self.api_key_env}")
         return "; ".join(reason for reason in reasons if reason) or None
+
+    def identity(self) -> dict[str, Any]:
+        """What changes the answer: where it is asked only while nobody says which model it is."""
+        own = super().identity()
+        without = {"api_key_env", "licence", *(["base_url"] if self.served else [])}
+        return {name: value for name, value in own.items() if name not in without}
 
     def provenance(self) -> dict[str, str]:
         """The model, as the server names it, and where it was asked."""

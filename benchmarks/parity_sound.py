@@ -54,7 +54,7 @@ def pyannote(folder: Path) -> Iterator[dict[str, Any]]:
         pairs = zip(made["speakers"], wanted["speakers"], strict=True)
         vectors.append(
             max(
-                0.0 if a["embedding"] is None else np.abs(a["embedding"] - b["embedding"]).max()
+                np.inf if a["embedding"] is None else np.abs(a["embedding"] - b["embedding"]).max()
                 for a, b in pairs
             )
         )

@@ -6,7 +6,7 @@ import math
 import re
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -244,6 +244,16 @@ def run(
     report.wall_s = time.perf_counter() - began
     _verify(table, manifest)
     return report
+
+
+def check_schedulable(phases: Iterable[Phase], spare_cpus: int) -> None:
+    """Refuse a run of which a phase could not be scheduled, before the first one is run.
+
+    Raises:
+        UnschedulableError: Names the phase's pools, and what they lack.
+    """
+    for phase in phases:
+        pools(phase.stages, 1, ray.cluster_resources(), spare_cpus)
 
 
 BLOCKS = 4096

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from ..actors.budget import ledger_table
 from ..cluster.host import Stage
 from ..cluster.memory import PeakMemory
-from ..cluster.phase import outstanding, run
+from ..cluster.phase import check_schedulable, outstanding, run
 from ..cluster.report import Report
 from ..cluster.session import Cluster, session
 from ..cluster.trial import Trial
@@ -245,6 +245,7 @@ class Workers:
         began = time.perf_counter()
         if self._trial is None:
             self._stack.enter_context(session(self._cluster))
+            check_schedulable(self._graph.phases.values(), self._cluster.spare_cpus)
             self._trial = Trial(light(self._graph), self._cluster.environments)
             self.startup["ray_s"] = time.perf_counter() - began
         if phase != "videos" and "await_trial_s" not in self.startup:

@@ -82,15 +82,16 @@ def _to_folder(
     from huggingface_hub import get_token, hf_hub_url
 
     draft = place.with_name(f".{place.name}.part")
-    if place.is_dir():
-        shutil.rmtree(draft, ignore_errors=True)
-        place.rename(draft)
+    if place.is_dir() and not draft.exists():  # what stands stays, until all is there
+        shutil.copytree(place, draft, copy_function=os.link)
     draft.mkdir(parents=True, exist_ok=True)
     total = sum(file.size or 0 for file in wanted)
     room(draft, total - _bytes(draft))
     done = 0
     for file in wanted:
         path = draft / file.rfilename
+        if not path.resolve().is_relative_to(draft.resolve()):
+            raise BringError(f"the repository names a file outside its folder: {file.rfilename!r}")
         url = hf_hub_url(weights.name, file.rfilename, revision=commit, endpoint=endpoint())
         if not _right(path, file):
             before = done
@@ -102,7 +103,12 @@ def _to_folder(
         _insist(path, file)
         done += file.size or 0
         told(done, total)
+    old = place.with_name(f".{place.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if place.is_dir():
+        place.replace(old)
     draft.replace(place)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _to_cache(weights: Weights, wanted: Sequence[Any], told: Told) -> Path:

@@ -53,8 +53,8 @@ UTTERANCE_RULES = ("assignment", "fill_nearest_s", "max_gap_s", "max_utterance_s
 FOLDERS = {
     "enhance": "sound",
     "notes": "api",
-    "hume_face": "api/hume",
-    "hume_voice": "api/hume",
+    "hume_face": "api",
+    "hume_voice": "api",
 }
 """Where in the run's folder an actor of a role keeps files of its own."""
 

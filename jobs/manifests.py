@@ -24,6 +24,8 @@ from .recall import POINTER, POINTERS
 
 GROUP = 256
 """Videos whose rows are held in memory at a time."""
+SUPERSEDED = ("turns", "speech", "watch")
+"""Tables whose rows others can take the place of, for the same content."""
 CONCLUSIONS = ("moments", "timeline")
 """Phases that fuse the evidence of a whole video."""
 
@@ -116,9 +118,17 @@ class Manifests:
         if name not in self.tables:
             return {video: [] for video in names}
         prints = {v["video_id"]: v["fingerprint"] for v in videos}
-        found = self.tables[name].by_video([*columns, "fingerprint", "status"], names)
+        found = self.tables[name].by_video([*columns, "id", "fingerprint", "status"], names)
+        replaced = name in SUPERSEDED and ("sound" in self.tables or name == "watch")
+        now = {r["id"] for r in self._makers[name](videos)} if replaced else None
         return {
-            video: [r for r in rows if r["fingerprint"] == prints[video] and r["status"] == "ok"]
+            video: [
+                r
+                for r in rows
+                if r["fingerprint"] == prints[video]
+                and r["status"] == "ok"
+                and (now is None or r["id"] in now)
+            ]
             for video, rows in found.items()
         }
 
@@ -138,16 +148,18 @@ class Manifests:
     def _turns(self, videos: Sequence[dict]) -> Iterator[dict]:
         sound = self._enhanced(videos)
         for video in videos:
-            row = _row("turns", video, 0.0, video["duration_s"])
-            yield {**row, **_some(video, "has_audio"), "sound_uri": sound[video["video_id"]]}
+            uri = sound[video["video_id"]]
+            row = _row("turns", video, 0.0, video["duration_s"], *_heard(uri))
+            yield {**row, **_some(video, "has_audio"), "sound_uri": uri}
 
     def _speech(self, videos: Sequence[dict]) -> Iterator[dict]:
         turns, sound = self._rows("turns", ["speech"], videos), self._enhanced(videos)
         for video in videos:
             for row in turns[video["video_id"]]:
                 for start, stop in chunks(_spans(row["speech"] or []), max_s=self.chunk_s):
-                    found = _row("speech", video, start, stop)
-                    yield {**found, "sound_uri": sound[video["video_id"]]}
+                    uri = sound[video["video_id"]]
+                    found = _row("speech", video, start, stop, *_heard(uri))
+                    yield {**found, "sound_uri": uri}
 
     def _watch(self, videos: Sequence[dict]) -> Iterator[dict]:
         turns = self._rows("turns", ["speech"], videos)
@@ -220,7 +232,7 @@ class Manifests:
         yield from self._concluded("moments", evidence, videos)
 
     def _timeline(self, videos: Sequence[dict]) -> Iterator[dict]:
-        evidence = [n for n in self.tables if n not in ("videos", *CONCLUSIONS)]
+        evidence = [n for n in self.tables if n not in ("videos", "timeline")]
         yield from self._concluded("timeline", evidence, videos)
 
     def _concluded(
@@ -250,10 +262,17 @@ class Manifests:
                     said = [
                         moment[name] for name in ("kind", "reason", "speaker", "text", "context")
                     ]
+                    if any(f["id"] not in places for f in moment["frames"]):
+                        continue  # of spans that were watched anew: chosen again before it is shown
                     frames = [{**f, "file": places[f["id"]]} for f in moment["frames"]]
                     at = [(f["id"], f["index"]) for f in frames]
                     found = _row("notes", video, moment["start_s"], moment["stop_s"], *said, at)
                     yield {**found, **_some(moment, *schema.MOMENT.names), "frames": frames}
+
+
+def _heard(sound_uri: str | None) -> tuple[str, ...]:
+    """Part of the name of what was heard in enhanced sound: the plain sound has other rows."""
+    return ("enhanced",) if sound_uri else ()
 
 
 _SAID = ("speaker", "text", "words")

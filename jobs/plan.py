@@ -29,7 +29,8 @@ class Plan(Analyze):
         lines = Lines("phase", "role", "actor", "model", "needs", "table", "rows", "to do")
         for name, phase in graph.phases.items():
             manifest = graph.manifest(name, files)
-            todo, _ = outstanding(graph.table(name), manifest, retry=self.retry)
+            stale = self._stale(graph, name, manifest)
+            todo, _ = outstanding(graph.table(name), manifest, retry=self.retry, stale=stale)
             open_end = name != "videos" and len(todo) == len(manifest)
             rows = f"{len(manifest)}{'+' if open_end else ''}"
             for i, stage in enumerate(phase.stages):

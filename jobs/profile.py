@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from ..actors.actor import Actor
 from ..actors.weights import commercial
@@ -27,6 +28,7 @@ class Profile:
         moments: What the role `notes` is asked about.
         allow_nc: Whether models may be used whose licence forbids commercial use.
         environments: Path of a Python by name, for actors that name one.
+        gpus: Devices that a run may use; `None`: those of this machine.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Profile:
     moments: Choice = field(default_factory=Choice)
     allow_nc: bool = False
     environments: dict[str, str] = field(default_factory=dict)
+    gpus: int | None = None
 
     def __post_init__(self) -> None:
         for role, names in self.roles.items():
@@ -89,7 +92,18 @@ class Profile:
                 f"{actor.provenance()['model']} may not be used commercially "
                 f"({actor.provenance()['licence']}): `licence.allow_nc=true` if your use is not"
             )
-        return actor.missing() or problem(actor, self.environments)
+        return actor.missing() or problem(actor, self.environments) or self._deviceless(actor)
+
+    def _deviceless(self, actor: Actor) -> str | None:
+        """Why an actor lacks a device, and the cure."""
+        if not actor.gpus or (devices() if self.gpus is None else self.gpus):
+            return None
+        return "needs a GPU, and none is here: take `models=cpu`, or its `gpus: 0`, `device: cpu`"
+
+
+def devices() -> int:
+    """How many GPUs NVIDIA's driver shows on this machine."""
+    return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
 
 
 def noncommercial(actor: Actor) -> bool:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from mien.actors.answers import Answers, content_hash
+from mien.actors.answers import Answers, content_hash, keyless
 
 
 def test_an_answer_comes_back(tmp_path: Path) -> None:
@@ -37,3 +37,13 @@ def test_a_file_is_whole_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert answers.get("ab01") == {"answer": 1}
     assert answers.get("ab02") is None
     assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["ab01.json"]
+
+
+@pytest.mark.parametrize(
+    "url", ["https://me:key@host/v1", "https://key@host", "http://host/v1?key=abc"]
+)
+def test_an_address_with_a_key_in_it_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="base_url"):
+        keyless(url)
+    keyless("http://127.0.0.1:8000/v1")
+    keyless(None)

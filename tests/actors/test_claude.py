@@ -1,6 +1,10 @@
 """Checks of the actor that need no SDK."""
 
 import logging
+import os
+import socket
+import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -8,8 +12,10 @@ import numpy as np
 import pytest
 
 from mien.actors.claude import Claude
+from mien.actors.claude_batch import alive
 from mien.actors.claude_question import fitted, thinned
 from mien.actors.prices import Prices
+from mien.actors.prompts import PROMPTS
 from mien.datasets.schema import NOTE
 
 
@@ -57,7 +63,7 @@ def test_no_key_stands_in_what_is_written(monkeypatch: pytest.MonkeyPatch) -> No
 )
 def test_parameters_are_checked(field: str, value: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Claude(**{field: value})  # type: ignore[arg-type]
+        Claude(**{field: value})
 
 
 def test_a_folder_is_needed() -> None:
@@ -155,3 +161,21 @@ def test_the_price_table_can_be_ones_own(tmp_path: Path) -> None:
         ' "models": {"claude-next": {"input": 1, "output": 1}}, "end_of_life": {}}'
     )
     assert Claude(name="claude-next", prices=str(path)).name == "claude-next"
+
+
+def test_the_promises_of_a_living_worker_are_told_from_those_of_a_dead_one() -> None:
+    with subprocess.Popen(["sleep", "60"]) as other:
+        group = f"unknown {socket.gethostname()} {other.pid} x"
+        assert alive(group)
+        other.kill()
+        other.wait()
+        assert not alive(group)
+    assert not alive(f"unknown {socket.gethostname()} {os.getpid()} x")  # of this worker, before
+    assert not alive("unknown elsewhere 1 x")
+
+
+def test_a_changed_prompt_makes_another_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = Claude().identity()
+    changed = replace(PROMPTS["flag"], question="Another question about $span?")
+    monkeypatch.setitem(PROMPTS, "flag", changed)
+    assert Claude().identity() != before

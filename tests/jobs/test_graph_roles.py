@@ -262,3 +262,48 @@ def test_a_non_commercial_model_needs_permission(tmp_path: Path) -> None:
     assert str(error.value).count("CC-BY-NC-4.0") == 2
     assert "licence.allow_nc=true" in str(error.value)
     Graph(profile=asked(allow_nc=True), run=tmp_path, span_s=60.0, chunk_s=30.0)
+
+
+def test_what_was_heard_before_the_enhancement_is_heard_again(tmp_path: Path) -> None:
+    """`mien retry` enhances at last: turns and words of the plain sound do not stand for it."""
+    made = graph(tmp_path, "enhance")
+    put(made, "videos", [{"id": "id-a", "duration_s": 70.0, "has_audio": True, "has_video": True}])
+    (plain,) = made.manifest("turns", corpus()).to_pylist()
+    put(made, "turns", [{**keyed(plain), "speech": SPEECH, "exclusive_turns": TURNS}])
+    before = made.manifest("speech", corpus())["id"].to_pylist()
+    assert before
+    (sound,) = made.manifest("sound", corpus()).to_pylist()
+    put(made, "sound", [{**keyed(sound), "sound_uri": "x.flac"}])
+    (enhanced,) = made.manifest("turns", corpus()).to_pylist()
+    assert enhanced["id"] != plain["id"]
+    assert not len(made.manifest("speech", corpus()))  # not before the turns are found anew
+    put(made, "turns", [{**keyed(enhanced), "speech": SPEECH, "exclusive_turns": TURNS}])
+    after = made.manifest("speech", corpus())["id"].to_pylist()
+    assert len(after) == len(before)
+    assert not set(after) & set(before)
+
+
+def test_moments_of_spans_that_were_watched_anew_are_not_shown(tmp_path: Path) -> None:
+    made = graph(tmp_path, "notes")
+    known(made)
+    (row,) = made.manifest("moments", corpus()).to_pylist()
+    frames = [{"id": "of another time", "index": 0, "time_s": 1.0}]
+    moment = {"start_s": 1.0, "stop_s": 3.0, "kind": "flag", "frames": frames}
+    put(made, "moments", [{**keyed(row), "moments": [moment], "digest": row["digest"]}])
+    assert not len(made.manifest("notes", corpus()))
+
+
+def test_an_actor_for_a_gpu_is_passed_over_where_there_is_none(tmp_path: Path) -> None:
+    def filled(gpus: int) -> Profile:
+        made = profile(tmp_path, "face_emotion", gpus=gpus)
+        made.actors["own_face_emotion"].gpus = 0.5
+        made.roles["face_emotion"].append("own_spare")
+        made.actors["own_spare"] = Filler(columns=FILLERS["face_emotion"])
+        return made
+
+    assert filled(1).stage("face_emotion").actor.gpus == 0.5
+    assert filled(0).stage("face_emotion").actor.gpus == 0
+    alone = filled(0)
+    alone.roles["face_emotion"].pop()
+    with pytest.raises(UnfilledError, match="needs a GPU"):
+        alone.stage("face_emotion")
