@@ -57,7 +57,8 @@ def load(folder: Path, parts: Mapping[str, Path]) -> SpeakerDiarization:
         )
     given = {k: v for k, v in config["pipeline"]["params"].items() if k not in BATCHES}
     for role in ("segmentation", "embedding"):
-        given[role] = network(_place(folder, given[role], parts) / "pytorch_model.bin")
+        place = _place(folder, given[role], parts)
+        given[role] = network(place if place.is_file() else place / "pytorch_model.bin")
     share_windows(given["embedding"])
     if "plda" in signature(SpeakerDiarization).parameters:  # since version 4
         given["plda"] = _plda(folder, given.get("plda"), parts)

@@ -124,6 +124,11 @@ class Demucs(Enhance, Neural):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.precision != "float32":
+            raise ValueError(
+                "`precision` must be float32, for Demucs transforms the sound itself, "
+                f"but is {self.precision!r}."
+            )
         if not 0 <= self.overlap < 1:
             raise ValueError(
                 f"`overlap` must be at least 0 and less than 1, but is {self.overlap}."

@@ -160,6 +160,8 @@ class LaionVoice(Neural):
 
     def scores(self, sounds: Sequence[Samples]) -> Scores:
         """Scores of some segments, `(n, 55 or 59)` in the order of the columns."""
+        if not sounds:  # no need to read the heads
+            return np.empty((0, len(self._files)), np.float32)
         states = self.through(sounds, self.prepared, self.encoded)
         parts = [self._judged(states, files) for files in self._parts()]
         return np.concatenate(parts, axis=1)
@@ -177,7 +179,7 @@ class LaionVoice(Neural):
         from .laion_net import batched
 
         heads = self._heads or self._read(files)
-        found = self.through(states, batched, lambda batch: heads(batch).cpu().numpy())
+        found = self.through(states, list, lambda some: heads(batched(some)).cpu().numpy())
         return np.array(found, np.float32).reshape(-1, len(files))
 
     def _read(self, files: Sequence[Path]) -> Any:  # noqa: ANN401

@@ -46,7 +46,7 @@ class TextEmotion(Neural):
         default_factory=lambda: Weights(
             name=TextEmotion.model,
             licence=TextEmotion.licence,
-            files=("config.json", "tokenizer_config.json", "*model.*[ns]"),
+            files=("config.json", "tokenizer*.json", "*model.*[ns]"),
         )
     )
     _network: Any = field(default=None, init=False, repr=False, compare=False, metadata=MACHINE)

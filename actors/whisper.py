@@ -166,7 +166,9 @@ class FasterWhisper(Transcriber):
     def _found(self) -> Iterator[Path]:
         """Complete models, those of `models_dir` before those of the cache."""
         local = Path(self.models_dir) if self.models_dir else None
-        first = [] if local is None else [local, *sorted(local.glob("*"))]
+        first = (
+            [] if local is None else [local, *sorted(local.glob("*")), *sorted(local.glob("*/*"))]
+        )
         models = [path for path in first if complete(path)]
         if not models:
             hits = sorted(cache().glob("models--*--faster-*/snapshots/*"))

@@ -110,7 +110,7 @@ class Decoder:
         """
         longest, end = max(map(len, texts)), self.config.eos_token_id
         ids = [
-            [*prompt, *text[:-1], *[end] * (longest - len(text))]
+            [*prompt, *text, *[end] * (longest - len(text))]
             for prompt, text in zip(prompts, texts, strict=True)
         ]
         weights: list[Tensor] = []
@@ -120,11 +120,12 @@ class Decoder:
         found = []
         for i, (text, count) in enumerate(zip(texts, frames, strict=True)):
             rows = slice(begin, begin + len(text))
-            attention = torch.cat([w[i, :, : rows.stop, :count] for w in weights])
+            attention = torch.cat([w[i, :, : rows.stop + 1, :count] for w in weights])
             odds = logits[i, begin : rows.stop - 1, :end].float().softmax(-1)
             own = torch.tensor(text[:-1], device=odds.device)[:, None]
             chances = odds.gather(1, own)[:, 0]
-            found.append((costs(attention)[begin:].cpu().double().numpy(), chances.cpu().numpy()))
+            cost = costs(attention)[begin:-1]  # the end's row counts in the mean and no more
+            found.append((cost.cpu().double().numpy(), chances.cpu().numpy()))
         return found
 
     def _logits(self, states: Tensor, ids: Tensor) -> Tensor:

@@ -151,3 +151,8 @@ def test_the_rate_of_speech_is_written(tmp_path: Path) -> None:
     copy = read(str(source))
     assert copy is not None
     assert len(copy) == RATE_HZ
+
+
+def test_demucs_takes_no_half_precision() -> None:
+    with pytest.raises(ValueError, match="precision"):
+        Demucs(precision="bfloat16")
