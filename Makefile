@@ -35,7 +35,7 @@ lint: .venv-full/.ready
 .venv-full/.ready: pyproject.toml
 	$(PYTHON) -m venv .venv-full
 	.venv-full/bin/pip install -q --upgrade uv
-	.venv-full/bin/uv pip install -q --python .venv-full --compile-bytecode -e '.[demo,full]' --group dev --group engine
+	.venv-full/bin/uv pip install -q --python .venv-full --compile-bytecode -e '.[demo,full,hume]' --group dev --group engine
 	touch $@
 
 .PHONY: demo test test-models setup lint

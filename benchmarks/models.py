@@ -4,12 +4,16 @@ Weights are random. On a GPU the models are of full size, in their declared prec
 `--size small` (the default there) takes smaller ones of the same architecture. Every contest runs
 in a process of its own, so that its peak memory is its own. Needs the full environment.
 
-    python benchmarks/models.py [--only TOPIC] [--size small|full] [--json FILE]
+With `--declare` the peak memory of full-size models on a GPU is written into `conf/actor/`.
+
+    python benchmarks/models.py [--only TOPIC] [--size small|full] [--declare] [--json FILE]
 """
 
 import importlib
 import json
+import math
 import multiprocessing
+import re
 import resource
 import tempfile
 import time
@@ -82,6 +86,36 @@ def gpu_gb() -> float | None:
     return torch.cuda.max_memory_reserved() / 1e9 if torch.cuda.is_available() else None
 
 
+def declared(text: str, gb: float, where: str) -> str:
+    """An actor's configuration with its `memory_gb` measured, a tenth added, rounded up to 0.1.
+
+    Args:
+        text: Of `conf/actor/NAME.yaml`.
+        gb: Peak, GB.
+        where: The device, for the comment.
+
+    Raises:
+        ValueError: The file declares no memory.
+    """
+    need = math.ceil(gb * 1.1 * 10) / 10
+    line = f"memory_gb: {need} # measured on {where} by benchmarks/models.py, and a tenth"
+    made, count = re.subn(r"^memory_gb:.*$", line, text, count=1, flags=re.MULTILINE)
+    if not count:
+        raise ValueError("the configuration must have a line `memory_gb: ...`, but has none.")
+    return made
+
+
+def _declare(rows: list[dict[str, Any]]) -> None:
+    import torch
+
+    where = torch.cuda.get_device_name()
+    for row in rows:
+        path = HERE.parent / "conf" / "actor" / f"{row['actor']}.yaml"
+        if path.exists() and row.get("GPU GB"):
+            path.write_text(declared(path.read_text(), row["GPU GB"], where))
+            print(f"{path.name}: {row['GPU GB']:.1f} GB")
+
+
 def _child(topic: str, index: int, size: str, to: str) -> None:
     Path(to).write_text(json.dumps(measured(topic, index, size)))
 
@@ -92,10 +126,13 @@ def main() -> None:
         __doc__,
         only={"choices": TOPICS, "help": "one topic"},
         size={"choices": ("small", "full"), "default": None},
+        declare={"action": "store_true", "help": "write the memory into conf/actor/"},
     )
     import torch
 
     size = asked.size or ("full" if torch.cuda.is_available() else "small")
+    if asked.declare and (size != "full" or not torch.cuda.is_available()):
+        raise SystemExit("--declare needs a GPU and models of full size")
     context, rows = multiprocessing.get_context("spawn"), []
     for topic in [asked.only] if asked.only else TOPICS:
         for index in range(len(importlib.import_module(f"speed_{topic}").contests(size))):
@@ -108,6 +145,8 @@ def main() -> None:
                 json.loads(text) if text else {"actor": f"{topic}[{index}]", "note": "died"}
             )
             print(rows[-1], flush=True)
+    if asked.declare:
+        _declare(rows)
     show(f"batched against one by one, {size} models", rows, asked.json)
 
 

@@ -63,7 +63,7 @@ def test_no_key_stands_in_what_is_written(monkeypatch: pytest.MonkeyPatch) -> No
 )
 def test_parameters_are_checked(field: str, value: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Claude(**{field: value})
+        Claude(**{field: value})  # type: ignore[arg-type]
 
 
 def test_a_folder_is_needed() -> None:
