@@ -1,6 +1,5 @@
 """Transcription with Whisper, through faster-whisper and CTranslate2."""
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import ceil, inf
@@ -13,6 +12,7 @@ from ..datasets.audio import RATE_HZ
 from .actor import MACHINE
 from .sound import Samples
 from .transcript import Transcriber, Transcript
+from .weights import hub_cache
 
 if TYPE_CHECKING:
     from faster_whisper.transcribe import Segment, Word
@@ -79,7 +79,7 @@ class FasterWhisper(Transcriber):
         return (
             "needs a CTranslate2 Whisper model: copy one, such as "
             "Systran/faster-whisper-large-v3, below `models_dir` "
-            f"({self.models_dir or 'not set'}) or into the Hugging Face cache ({cache()}), "
+            f"({self.models_dir or 'not set'}) or into the Hugging Face cache ({hub_cache()}), "
             "or name its folder in `model_dir`"
         )
 
@@ -171,7 +171,7 @@ class FasterWhisper(Transcriber):
         )
         models = [path for path in first if complete(path)]
         if not models:
-            hits = sorted(cache().glob("models--*--faster-*/snapshots/*"))
+            hits = sorted(hub_cache().glob("models--*--faster-*/snapshots/*"))
             models = [path for path in hits if complete(path)]
         yield from models
 
@@ -213,9 +213,3 @@ def _names(folder: Path) -> dict[str, str]:
 def complete(folder: Path) -> bool:
     """Whether a folder holds all that loading a model takes."""
     return all((folder / name).is_file() for name in FILES)
-
-
-def cache() -> Path:
-    """The Hugging Face cache, as its own variables name it."""
-    home = os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface"
-    return Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub").expanduser()

@@ -41,7 +41,7 @@ def pyannote(folder: Path) -> Iterator[dict[str, Any]]:
     pipeline = Pipeline.from_pretrained(place)
     assert pipeline is not None
     pipeline.segmentation_batch_size = pipeline.embedding_batch_size = 1
-    times, vectors = [], []
+    times = []
     for seed, seconds in enumerate((8.0, 3.3)):  # of whole windows; less than one
         uri = folder / f"{seed}.flac"
         audio.write(uri, [noise(round(seconds * audio.RATE_HZ), seed)])
@@ -51,16 +51,9 @@ def pyannote(folder: Path) -> Iterator[dict[str, Any]]:
         file = {"waveform": torch.from_numpy(sound)[None], "sample_rate": audio.RATE_HZ}
         wanted = diarize.columns(pipeline(file, min_speakers=2, max_speakers=5), seconds)
         times.append(max(furthest(made[key], wanted[key]) for key in ("turns", "exclusive_turns")))
-        pairs = zip(made["speakers"], wanted["speakers"], strict=True)
-        vectors.append(
-            max(
-                np.inf if a["embedding"] is None else np.abs(a["embedding"] - b["embedding"]).max()
-                for a, b in pairs
-            )
-        )
     named = {"actor": "pyannote", "reference": "pyannote.audio Pipeline, batch 1"}
     yield {**named, "compared": "turns, s", **two(times), "tolerance": 1e-9}
-    yield {**named, "compared": "embeddings", **two(vectors), "tolerance": 1e-4}
+    # Of noise this pipeline makes no embedding: tests/actors/test_diarize_model.py compares those.
 
 
 def two(differences: list[float]) -> dict[str, float]:
