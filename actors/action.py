@@ -227,7 +227,7 @@ def spread(times: NDArray[np.float64], span: Span, count: int) -> NDArray[np.int
         >>> spread(np.array([0.0, 1.0, 2.0, 3.0, 4.0, 5.0]), (0.0, 6.0), 3).tolist()
         [1, 3, 5]
         >>> spread(np.array([0.0, 1.0, 5.0]), (0.0, 6.0), 4).tolist()
-        [0, 1, 2, 2]
+        [1, 1, 2, 2]
     """
     from scipy.optimize import linear_sum_assignment
 

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -86,7 +87,8 @@ class FaceFinder:
         """Load the three models and run each once."""
         os.environ.setdefault("GLOG_minloglevel", "2")
         bridge()
-        with quiet_stderr():
+        with quiet_stderr(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of protobuf, that MediaPipe uses
             from mediapipe.python.solution_base import SolutionBase
 
             self._short, self._full = (

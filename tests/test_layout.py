@@ -124,6 +124,7 @@ CARRIED = {
     "markupsafe",  # Jinja's
     "cloudpickle",  # Ray's, and what Ray pickles with
     "ctranslate2",  # faster-whisper's engine
+    "pyannote",  # a namespace, of which pyannote.audio is declared
     "onnxruntime",  # faster-whisper's and DeepFace's
     "google",  # protobuf: MediaPipe's
     "pillow",  # transformers', torchvision's

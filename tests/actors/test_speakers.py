@@ -174,7 +174,7 @@ def test_parameters_are_checked() -> None:
 
 
 def test_resemblyzer_says_what_it_misses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mien.actors.actor.find_spec", lambda name: None)
+    monkeypatch.setattr("mien.actors.packages.find_spec", lambda name: None)
     assert "resemblyzer, torch" in (ResemblyzerSpeakers().missing() or "")
 
 
