@@ -81,7 +81,7 @@ def voice(folder: Path, count: int, full: bool) -> Sides:
     from transformers import Wav2Vec2FeatureExtractor
 
     place = tiny_affect.build_audeering(folder / "voice", full=full)
-    actor = ready(Audeering(checkpoint=weights(place), micro_batch=16))
+    actor = ready(Audeering(checkpoint=weights(place), micro_batch=16 if full else 2))
     seconds = RNG.uniform(1, 8, count)
     sounds = [0.1 * RNG.standard_normal(round(s * RATE_HZ), np.float32) for s in seconds]
     rows = spans(sounds)
@@ -133,7 +133,7 @@ def action(folder: Path, count: int, full: bool) -> Sides:
     import torch
 
     place = tiny_affect.build_timesformer(folder / "action", full=full)
-    actor = ready(Action(checkpoint=weights(place), micro_batch=8))
+    actor = ready(Action(checkpoint=weights(place), micro_batch=8 if full else 2))
     network, processor = actor._network, actor._processor
 
     def picture() -> bytes:

@@ -52,7 +52,7 @@ def alignment(folder: Path, count: int, full: bool) -> Sides:
     width, layers = (768, 12) if full else (128, 2)
     tiny_speech.build_aligner(folder, width=width, layers=layers)
     weights = Weights(name="tiny", licence="MIT", path=str(folder))
-    actor = Align(languages={"en": weights}, threads=2, micro_batch=32)
+    actor = Align(languages={"en": weights}, threads=2, micro_batch=32 if full else 2)
     actor.setup()
     ears, vocabulary = actor._ears["en"], actor._vocabularies["en"]
     spelling = spell(TEXT, vocabulary, len(vocabulary))
