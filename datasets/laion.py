@@ -12,8 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .segmentation import segment as segment
-
 Array = NDArray[np.float64]
 
 LAION_FACE_NAMES = (

@@ -1,6 +1,6 @@
 """The main job's graph: its phases, in order, and the chain of actors in each."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
@@ -235,8 +235,3 @@ def media_s(files: pa.Table, table: Table) -> float:
     """Length of the corpus as far as it could be probed, seconds."""
     rows = table.read(["duration_s"], ids=files["id"].to_pylist(), status="ok")
     return pc.sum(rows["duration_s"]).as_py() or 0.0
-
-
-def roles() -> Sequence[str]:
-    """Every role that a profile can fill."""
-    return [role for chain in ROLES.values() for role in chain]

@@ -6,15 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mien.datasets.laion import segment as as_laion_has_it
 from mien.datasets.segmentation import MODES, segment
 
 MOMENTS = st.floats(0, 5000)
 SPANS = st.lists(st.tuples(MOMENTS, MOMENTS).map(lambda p: (min(p), max(p))), max_size=8)
-
-
-def test_it_is_found_beside_the_names_of_the_heads() -> None:
-    assert as_laion_has_it is segment
 
 
 @pytest.mark.parametrize(
