@@ -41,6 +41,8 @@ class Actor(ABC):
     """Columns of `adds` that are for the actors after it alone and do not stand in the table."""
     version: ClassVar[int] = 1
     """Raised when the same parameters come to give another answer: part of the table's hash."""
+    remote: ClassVar[bool] = False
+    """Whether a service elsewhere does the work, perhaps for money: it is never asked on trial."""
     packages: ClassVar[tuple[str, ...]] = ()
     """Importable names beyond the small default environment; see `missing`."""
     model: ClassVar[str] = ""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..datasets.table import replace
+from ..datasets.store import replace
 
 
 def content_hash(content: Any) -> str:  # noqa: ANN401

@@ -27,6 +27,7 @@ from uuid import uuid4
 
 import pyarrow as pa
 
+from ..datasets.store import Place
 from .prices import Usage
 
 FILE = "ledger.sqlite"
@@ -224,16 +225,16 @@ class Budget:
         )
 
 
-def ledger_table(folder: Path) -> pa.Table:
+def ledger_table(folder: Place) -> pa.Table:
     """Every call that was made from a folder, oldest first.
 
     Args:
-        folder: That of the budget; without a ledger the table is empty.
+        folder: That of the budget; without a ledger the table is empty, as it is in a store.
 
     Returns:
         A table of `LEDGER`. The sum of `dollars` is what counts as spent.
     """
-    if not (folder / FILE).exists():
+    if not isinstance(folder, Path) or not (folder / FILE).exists():
         return LEDGER.empty_table()
     with opened(folder) as db:
         rows = db.execute(f"SELECT {', '.join(LEDGER.names)} FROM calls ORDER BY time").fetchall()

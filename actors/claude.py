@@ -73,6 +73,7 @@ class Claude(Actor):
         *("kind", "reason", "speaker", "text", "context", "start_s", "stop_s", "pictures"),
     )
     adds: ClassVar[pa.Schema] = NOTE
+    remote: ClassVar[bool] = True
     packages: ClassVar[tuple[str, ...]] = ("anthropic",)
     model: ClassVar[str] = "Claude"
     licence: ClassVar[str] = "LicenseRef-Anthropic-Commercial-Terms"

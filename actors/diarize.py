@@ -93,6 +93,7 @@ class Pyannote(Neural):
         from . import diarize_net
 
         torch.set_num_threads(self.threads)
+        self.bound()
         others = [one for one in (self.segmentation, self.embedding) if one is not None]
         parts = {one.name: one.resolved() for one in others}
         self.diarize = diarize_net.load(self.pipeline.resolved(), parts)
@@ -126,11 +127,12 @@ class Pyannote(Neural):
         # Version 3 gives embeddings only when asked, 4 always.
         asked = {"return_embeddings"} & signature(self.diarize.apply).parameters.keys()
         least = self.min_speakers
+        self.grow()
         while True:
             self.diarize.segmentation_batch_size = self.micro_batch
             self.diarize.embedding_batch_size = self.micro_batch
             try:
-                return self.diarize(
+                found = self.diarize(
                     {**file, "uri": uri},
                     min_speakers=least,
                     max_speakers=self.max_speakers,
@@ -138,12 +140,15 @@ class Pyannote(Neural):
                 )
             except Exception as error:
                 if self.micro_batch > 1 and out_of_memory(error):
-                    self.micro_batch //= 2
+                    self.shrink(self.micro_batch // 2)
                 elif least > 1 and "n_samples" in str(error):  # less speech than speakers asked
                     least -= 1
                     continue
                 else:
                     raise
+            else:
+                self._well += 1
+                return found
             release()
 
 

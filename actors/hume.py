@@ -63,6 +63,7 @@ class Hume(Actor):
         max_retries: By the SDK itself, after 408, 429, 5xx and cut connections.
     """
 
+    remote: ClassVar[bool] = True
     packages: ClassVar[tuple[str, ...]] = ("hume_expression_measurement",)
     model: ClassVar[str] = "Hume expression measurement"
     revision: ClassVar[str] = "2026-10"

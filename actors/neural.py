@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any, TypeVar
 
+from . import devices
 from .actor import MACHINE, Actor
 
 Item = TypeVar("Item")
@@ -13,6 +14,11 @@ Batch = TypeVar("Batch")
 Answer = TypeVar("Answer")
 
 PRECISIONS = ("float32", "bfloat16", "float16")
+
+CALM = 32
+"""Micro-batches that must go well before one that was halved is doubled again."""
+
+_STATE: dict[str, Any] = {"init": False, "repr": False, "compare": False, "metadata": MACHINE}
 
 
 @dataclass(kw_only=True)
@@ -28,7 +34,8 @@ class Neural(Actor):
             that has it, to be faster.
         compile: Whether to run the network through `torch.compile`.
         threads: Of torch, on a CPU.
-        micro_batch: Items through the network at once, at most; halved where memory runs out.
+        micro_batch: Items through the network at once, at most; halved where memory runs out, and
+            doubled again, up to what it was, when it has gone well for a while.
     """
 
     packages = ("torch",)
@@ -38,6 +45,11 @@ class Neural(Actor):
     compile: bool = field(default=False, metadata=MACHINE)
     threads: int = field(default=1, metadata=MACHINE)
     micro_batch: int = field(default=16, metadata=MACHINE)
+    _bounded: bool = field(default=False, **_STATE)
+    _most: int = field(default=0, **_STATE)  # micro-batch before it was first halved
+    _well: int = field(default=0, **_STATE)  # micro-batches since its last change
+    _calm: int = field(default=CALM, **_STATE)
+    _grown: bool = field(default=False, **_STATE)  # its last change was a doubling
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -64,10 +76,17 @@ class Neural(Actor):
 
         return getattr(torch, self.precision)
 
+    def bound(self) -> None:
+        """Hold this process to `memory_gb` on a GPU, beside what its other actors may take."""
+        if not self._bounded:
+            devices.grant(self.place, self.memory_gb)
+            self._bounded = True
+
     def placed(self, network: Any) -> Any:  # noqa: ANN401
         """A network ready to answer: on its device, in its precision, without dropout."""
         import torch
 
+        self.bound()
         torch.set_num_threads(self.threads)
         network = network.to(device=self.place, dtype=self.dtype).eval().requires_grad_(False)
         return torch.compile(network) if self.compile else network
@@ -89,7 +108,7 @@ class Neural(Actor):
 
         The next micro-batch is prepared in a thread while the network works on this one. Where
         the network runs out of memory the micro-batch is halved, down to one item, and so are
-        those after it.
+        those after it in this call; see `grow`.
 
         Args:
             items: Any number.
@@ -104,6 +123,7 @@ class Neural(Actor):
         """
         import torch
 
+        self.grow()
         alone = Lock()
 
         def prepared(some: Sequence[Item]) -> Batch:  # halves are prepared while the thread works
@@ -126,11 +146,14 @@ class Neural(Actor):
     ) -> list[Answer]:
         if len(part) <= self.micro_batch:
             try:
-                return self._answers(part, infer(batch))
+                answers = self._answers(part, infer(batch))
             except Exception as error:
                 if len(part) == 1 or not out_of_memory(error):
                     raise
-            self.micro_batch = len(part) // 2
+            else:
+                self._well += len(part) == self.micro_batch
+                return answers
+            self.shrink(len(part) // 2)
         del batch
         release()
         half = len(part) // 2
@@ -139,6 +162,23 @@ class Neural(Actor):
             for some in (part[:half], part[half:])
             for answer in self._halved(some, prepare(some), prepare, infer)
         ]
+
+    def shrink(self, micro_batch: int) -> None:
+        """Take fewer items at once from now on, for memory ran out."""
+        if self._grown:  # too early, or never to be: the next doubling waits twice as long
+            self._calm *= 2
+        self._most = max(self._most, self.micro_batch)
+        self._well, self._grown = 0, False
+        self.micro_batch = micro_batch
+
+    def grow(self) -> None:
+        """Double a micro-batch that was halved, when `CALM` of them have gone well.
+
+        What took the memory may have been another process, or one large input.
+        """
+        if self.micro_batch < self._most and self._well >= self._calm:
+            self.micro_batch = min(self._most, 2 * self.micro_batch)
+            self._well, self._grown = 0, True
 
     @staticmethod
     def _answers(part: Sequence[Item], answers: Sequence[Answer]) -> list[Answer]:

@@ -46,6 +46,7 @@ class OpenAIServer(NoteTaker):
 
     model = "vision-language model through a server"
     packages = ("openai",)
+    remote = True
 
     base_url: str
     served: str | None = None

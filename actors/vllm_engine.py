@@ -10,6 +10,7 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -106,7 +107,7 @@ class VLLM(NoteTaker):
                 "size": {"shortest_edge": 4 * PATCH**2, "longest_edge": self.max_pixels}
             },
             "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
-            "kv_cache_memory_bytes": int(self.kv_cache_gb * 2**30),
+            "kv_cache_memory_bytes": int(self.kv_cache_gb * 1e9),
             "enforce_eager": self.eager,
             **self._share(),
             **self.engine,
@@ -158,9 +159,24 @@ class VLLM(NoteTaker):
         from transformers import AutoProcessor
         from vllm import LLM
 
-        folder = str(self.checkpoint.resolved())
+        folder = str(self._roomy(self.checkpoint.resolved()))
         self._processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
         self._llm = LLM(folder, **self.arguments())
+
+    def _roomy(self, folder: Path) -> Path:
+        """A checkpoint that `memory_gb` can hold: with a cache that is given, vLLM checks nothing.
+
+        Raises:
+            ValueError: It cannot.
+        """
+        weights_gb = sum(path.stat().st_size for path in folder.glob("*.safetensors")) / 1e9
+        if self.memory_gb <= weights_gb + self.kv_cache_gb:
+            raise ValueError(
+                f"`memory_gb` must be greater than the weights ({weights_gb:.1f}) and "
+                f"`kv_cache_gb` ({self.kv_cache_gb:g}) together, and leave about 6 to the engine, "
+                f"but is {self.memory_gb:g} ('{folder}')."
+            )
+        return folder
 
     def _share(self) -> dict[str, float]:
         """The share of the device that vLLM must find free before it loads: `memory_gb`."""

@@ -22,6 +22,7 @@ import cloudpickle
 
 from common import MIEN, analyze, arguments, show
 from mien.cluster.host import Host, begin
+from mien.cluster.journal import Journal
 from mien.datasets.corpus import EXTENSIONS, Folder
 from mien.jobs.graph import Graph
 from mien.jobs.main import built, configuration
@@ -45,7 +46,7 @@ def sequential(corpus: Path, run: Path) -> dict[str, float]:
     setup_s = work_s = 0.0
     for name, phase in graph.phases.items():
         at = time.perf_counter()
-        host = Host(cloudpickle.dumps(list(phase.stages)), str(run / "scratch" / name))
+        host = Host(cloudpickle.dumps(list(phase.stages)), Journal())
         setup_s += time.perf_counter() - at
         manifest = graph.manifest(name, files)
         table = graph.table(name)

@@ -65,14 +65,21 @@ def build_tokenizer(folder: Path) -> Path:
 
 
 def build_whisper(
-    folder: Path, *, width: int = 32, layers: int = 2, mels: int = 80, seed: int = 0
+    folder: Path,
+    *,
+    width: int = 32,
+    layers: int = 2,
+    decoder_layers: int | None = None,
+    mels: int = 80,
+    seed: int = 0,
 ) -> Path:
     """A Whisper with its tokenizer, feature extractor and generation config.
 
     Args:
         folder: Gets the checkpoint.
         width: Of the states; large-v3: 1280.
-        layers: Of encoder and decoder each.
+        layers: Of the encoder; large-v3: 32.
+        decoder_layers: Of the decoder; `None`: as many. large-v3-turbo: 4.
         mels: Bands; large-v3: 128.
         seed: Of the weights.
     """
@@ -89,7 +96,7 @@ def build_whisper(
         vocab_size=TEXT + len(specials()) + TIMES,
         d_model=width,
         encoder_layers=layers,
-        decoder_layers=layers,
+        decoder_layers=decoder_layers or layers,
         encoder_attention_heads=max(2, width // 64),
         decoder_attention_heads=max(2, width // 64),
         encoder_ffn_dim=4 * width,

@@ -4,16 +4,12 @@
 or a person in a plain shell, can call it.
 """
 
-import json
+import fcntl
 import os
-import socket
 import time
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from pathlib import Path
-from uuid import uuid4
 
 import cloudpickle
 import numpy as np
@@ -22,9 +18,11 @@ import pyarrow.compute as pc
 
 from ..actors.actor import Actor
 from ..datasets.schema import OUTCOME
+from .deadline import GENEROUS, Deadline, folder, left_behind, media_s, within
+from .journal import Journal, Loss, RemoteJournal
 
 DEATHS = 2
-"""A row is quarantined when this many workers died while they held it."""
+"""A row is quarantined when this many workers died, or hung, in one actor while they held it."""
 
 
 class SetupError(RuntimeError):
@@ -33,6 +31,10 @@ class SetupError(RuntimeError):
 
 class WorkerDiedError(RuntimeError):
     """A worker process died while it held a row: a native crash, or memory."""
+
+
+class HungError(RuntimeError):
+    """An actor did not come to an end with a row in the time that it was allowed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,120 +54,119 @@ class Stage:
         return {"role": self.role, **self.actor.provenance()}
 
 
-class Journal:
-    """What each living worker is busy with, on disk, so that a death can be laid to a row.
-
-    A worker writes the ids it holds before it calls an actor, and clears them after. Since no two
-    workers ever hold one row, a row that comes in while another worker's file still names it was
-    in the hands of a worker that died.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._folder = folder
-        self._own = folder / f"{uuid4().hex}.json"
-
-    @contextmanager
-    def holding(self, ids: Sequence[str]) -> Iterator[None]:
-        """Name the rows at risk for as long as the block runs."""
-        self._own.write_text(json.dumps(list(ids)))
-        try:
-            yield
-        finally:
-            self._own.write_text("[]")
-
-    def deaths(self, ids: Iterable[str]) -> Counter[str]:
-        """How many dead workers held each of these rows."""
-        asked, found = set(ids), Counter[str]()
-        for path in self._folder.glob("*.json"):
-            if path != self._own:
-                try:
-                    found.update(asked.intersection(json.loads(path.read_text())))
-                except (ValueError, OSError):  # cut off by the death, before the rows were touched
-                    continue
-        return found
-
-
-def poisoned(error: BaseException) -> bool:
-    """Whether the process can do no more work: its CUDA context is lost."""
-    text = str(error)
-    return "CUDA error" in text and "out of memory" not in text.lower()
-
-
 class Host:
     """A chain of actors in one worker.
 
     What it promises for each actor: rows that failed before pass by untouched; the answer has one
     row per row, in order, with the declared columns; a batch that runs out of memory is halved; a
-    batch that raises is bisected to the rows at fault, and only those fail; a row that killed
-    `DEATHS` workers is not tried again; time and provenance stand in each row.
+    batch that raises is bisected to the rows at fault, and only those fail; a process that can do
+    no more work, or does not come to an end, is ended, so that a fresh one takes its place; a row
+    that cost `DEATHS` processes is not tried again; time and provenance stand in each row.
     """
 
-    def __init__(self, chain: bytes, scratch: str) -> None:
+    def __init__(
+        self,
+        chain: bytes,
+        journal: Journal | RemoteJournal,
+        *,
+        deadline: Deadline = GENEROUS,
+        admit: Callable[[], None] | None = None,
+    ) -> None:
         """Load a chain.
 
         Args:
             chain: Pickled `list[Stage]`: unpickled here, so that an import that fails is an
                 error of ours and not of Ray, which would start the worker again for ever.
-            scratch: Folder that all workers of the pool share.
+            journal: That all workers of the phase share.
+            deadline: For each call of an actor.
+            admit: Called before each batch; returns when there is memory for it.
         """
         self._broken: str | None = None
-        self._journal = Journal(Path(scratch) / "rows")
-        trials = Path(scratch) / "setup"
-        trials.mkdir(parents=True, exist_ok=True)
-        if sum(_died(path) for path in trials.iterdir()) > DEATHS:
-            self._broken = "setting up the actors killed the worker several times"
-            return
-        trial = trials / f"{socket.gethostname()} {os.getpid()} {uuid4().hex}"
-        trial.touch()
-        try:
-            self._stages = set_up(chain)
-            self._provenance = {s.role: s.provenance() for s in self._stages}  # looks at files
-        except SetupError as error:
-            self._broken = str(error)
-        trial.unlink()
+        self._stages: list[Stage] = []
+        self._worn = False
+        self._journal, self._deadline, self._admit = journal, deadline, admit
+        self._seat = journal.seat()
+        self._traceback = folder() / f"{self._seat.name}.txt"
+        fatal = journal.enter(self._seat, left_behind(self._traceback))
+        if fatal > DEATHS:
+            self._broken = f"setting up the actors killed the worker {fatal} times in a row"
+        else:
+            try:
+                self._stages = set_up(chain)
+                self._provenance = {s.role: s.provenance() for s in self._stages}  # reads files
+            except SetupError as error:
+                self._broken = str(error)
+        journal.ready(self._seat)
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         """Send rows through the chain."""
         if self._broken:
             raise SetupError(self._broken)
-        suspects = self._journal.deaths(rows["id"].to_pylist())
         for stage in self._stages:
-            rows = self._through(stage, rows, suspects)
+            rows = self._through(stage, rows)
+        self._journal.release(self._seat)
+        self._worn = True
         return rows
 
-    def _through(self, stage: Stage, rows: pa.Table, suspects: Counter[str]) -> pa.Table:
+    def close(self) -> None:
+        """Close the actors."""
+        stages, self._stages = self._stages, []
+        for stage in stages:
+            stage.actor.close()
+
+    def __del__(self) -> None:
+        """Ray Data's only call at the end of a worker, and only where the run ends well."""
+        with suppress(Exception):
+            self.close()
+
+    def _through(self, stage: Stage, rows: pa.Table) -> pa.Table:
         alive = np.flatnonzero(pc.equal(rows["status"], "ok").to_numpy(zero_copy_only=False))
-        size = 1 if suspects else stage.actor.batch_size
+        size = stage.actor.batch_size
         done: list[_Done] = []
         for at in range(0, len(alive), size):
-            done += self._attempt(stage, rows, alive[at : at + size], suspects)
+            done += self._attempt(stage, rows, alive[at : at + size])
         return _merge(stage, rows, done, self._provenance[stage.role])
 
-    def _attempt(
-        self, stage: Stage, rows: pa.Table, at: np.ndarray, suspects: Counter[str]
-    ) -> list["_Done"]:
+    def _attempt(self, stage: Stage, rows: pa.Table, at: np.ndarray) -> list["_Done"]:
         batch = rows.take(pa.array(at))
         ids = batch["id"].to_pylist()
-        if any(suspects[i] >= DEATHS for i in ids):
-            message = (
-                f"{DEATHS} workers died while they held this row: a crash in a native library, or "
-                "memory. Free memory or convert the file, then `mien retry`."
-            )
-            return [_Done(at, None, 0.0, WorkerDiedError(message))]
+        if self._admit is not None:
+            self._admit()
         began = time.perf_counter()
+        allowed_s = self._deadline.allowed_s(batch)
+        losses = self._journal.hold(self._seat, stage.role, ids, allowed_s)
+        if losses and len(at) > 1:
+            return self._split(stage, rows, at, len(at))
+        if losses and len(losses[ids[0]]) >= DEATHS:
+            return [_Done(at, None, 0.0, _quarantine(stage, batch, losses[ids[0]]))]
         try:
-            with self._journal.holding(ids):
-                answer = _checked(stage, _processed(stage, batch), len(batch))
+            with within(allowed_s, self._traceback):
+                answer = _checked(stage, self._processed(stage, batch, losses), len(batch))
             return [_Done(at, answer, time.perf_counter() - began, None)]
-        except Exception as error:
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:  # `sys.exit` too, and the panics of native libraries
             if len(at) == 1:
                 return [_Done(at, None, time.perf_counter() - began, error)]
-        half = len(at) // 2
-        return [
-            *self._attempt(stage, rows, at[:half], suspects),
-            *self._attempt(stage, rows, at[half:], suspects),
-        ]
+        return self._split(stage, rows, at, 2)
+
+    def _split(self, stage: Stage, rows: pa.Table, at: np.ndarray, parts: int) -> list["_Done"]:
+        return [d for part in np.array_split(at, parts) for d in self._attempt(stage, rows, part)]
+
+    def _processed(self, stage: Stage, batch: pa.Table, losses: Collection[str]) -> pa.Table:
+        """The actor's answer; a process that can do no more work ends here, its rows on record.
+
+        One that has done well before and has no memory for a single row may have leaked it: the
+        row is given another worker, once.
+        """
+        try:
+            return stage.actor.process(batch)
+        except Exception as error:
+            leaked = self._worn and len(batch) == 1 and not losses and exhausted(error)
+            if leaked or poisoned(error):
+                self._journal.explain(self._seat, _reason(error))
+                os._exit(1)  # Ray starts a fresh worker
+            raise
 
 
 @dataclass(frozen=True)
@@ -173,27 +174,47 @@ class _Done:
     at: np.ndarray  # rows
     answer: pa.Table | None
     seconds: float
-    error: Exception | None
+    error: BaseException | None
 
 
-def _processed(stage: Stage, batch: pa.Table) -> pa.Table:
-    """The actor's answer; a process that can do no more work ends here, its rows on record."""
-    try:
-        return stage.actor.process(batch)
-    except Exception as error:
-        if poisoned(error):
-            os._exit(1)  # Ray starts a fresh worker
-        raise
+def poisoned(error: BaseException) -> bool:
+    """Whether the process can do no more work: its CUDA context is lost."""
+    return "CUDA error" in str(error) and not exhausted(error)
 
 
-def _died(trial: Path) -> bool:
-    """Whether the process that left this mark is gone; on another host nobody knows."""
-    host, pid, _ = trial.name.split(" ")
-    return host == socket.gethostname() and not Path(f"/proc/{pid}").exists()
+def exhausted(error: BaseException) -> bool:
+    """Whether memory ran out, of the machine or of a device."""
+    return isinstance(error, MemoryError) or "out of memory" in str(error).lower()
+
+
+def _quarantine(stage: Stage, batch: pa.Table, losses: Sequence[Loss]) -> Exception:
+    """Why a row is not tried again."""
+    last = losses[-1]
+    if last.allowed_s is None:
+        reason = last.reason or "a crash in a native library, or memory"
+        return WorkerDiedError(
+            f"{len(losses)} workers died in actor '{stage.role}' while they held this row "
+            f"({reason}). Free memory or convert the file, then `mien retry`."
+        )
+    where = f" It stood in: {last.reason}" if last.reason else ""
+    return HungError(
+        f"actor '{stage.role}' must come to an end within {last.allowed_s:g} s with this row "
+        f"({media_s(batch):g} s of media), but did not, and cost {len(losses)} workers. Allow it "
+        f"more (`job.hung.base_s`, `job.hung.factor`) or convert the file, then `mien retry`."
+        f"{where}"
+    )
+
+
+@contextmanager
+def _loading() -> Iterator[None]:
+    """One at a time on this machine. The lock ends with the process, and no child inherits it."""
+    with (folder() / "loading.lock").open("w") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX)
+        yield
 
 
 def set_up(chain: bytes) -> list[Stage]:
-    """Unpickle a chain and set up its actors.
+    """Unpickle a chain and set up its actors; models load one at a time on a machine.
 
     Raises:
         SetupError: Names the actor and what went wrong.
@@ -204,7 +225,8 @@ def set_up(chain: bytes) -> list[Stage]:
         raise SetupError(f"the actors cannot be imported here: {_reason(error)}") from error
     for stage in stages:
         try:
-            stage.actor.setup()
+            with _loading() if stage.actor.gpus or stage.actor.weights() else nullcontext():
+                stage.actor.setup()
         except Exception as error:
             raise SetupError(
                 f"actor '{stage.role}' ({type(stage.actor).__name__}) cannot be set up: "
@@ -213,12 +235,21 @@ def set_up(chain: bytes) -> list[Stage]:
     return stages
 
 
+def _message(error: BaseException) -> str:
+    text = str(error)[:2000].encode(errors="replace").decode()  # a file's name may be no UTF-8
+    return text or type(error).__name__
+
+
 def _reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
 def _checked(stage: Stage, answer: pa.Table, count: int) -> pa.Table:
     adds = stage.actor.adds
+    if not isinstance(answer, pa.Table):
+        raise TypeError(
+            f"actor '{stage.role}' must return a table, but returned {type(answer).__name__}."
+        )
     if set(answer.column_names) != set(adds.names):
         raise TypeError(
             f"actor '{stage.role}' must return the columns {adds.names}, "
@@ -236,7 +267,7 @@ def _merge(stage: Stage, rows: pa.Table, done: list[_Done], provenance: dict[str
     """Put the answers beside their rows; rows without one get nulls."""
     source = np.full(len(rows), -1)
     seconds = np.full(len(rows), np.nan)
-    errors: dict[int, Exception] = {}
+    errors: dict[int, BaseException] = {}
     answers, offset = [], 0
     for part in done:
         seconds[part.at] = part.seconds / len(part.at)
@@ -261,7 +292,7 @@ def _record(
     stage: Stage,
     rows: pa.Table,
     seconds: np.ndarray,
-    errors: dict[int, Exception],
+    errors: dict[int, BaseException],
     provenance: dict[str, str],
 ) -> pa.Table:
     new: dict[str, list] = {name: rows[name].to_pylist() for name in _WRITTEN}
@@ -273,7 +304,7 @@ def _record(
         new["status"][i] = "failed"
         new["error_stage"][i] = stage.role
         new["error_type"][i] = type(error).__name__
-        new["error_message"][i] = str(error)[:2000] or type(error).__name__
+        new["error_message"][i] = _message(error)
     for name in _WRITTEN:
         field = OUTCOME.field(name)
         column = pa.array(new[name], type=field.type)

@@ -1,13 +1,21 @@
-"""A Ray session of our own: its temporary folder, its bounded object store, its clean end."""
+"""Ray for as long as a run needs it: started on this machine, or a cluster that stands already."""
 
 import logging
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Any
+
+from .levels import Levels
+from .memory import Reading, budget_gb, read
+from .need import Machine, Node
+from .wheel import build
 
 for _name, _value in {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # `uv run mien` must not build an environment per worker
@@ -19,8 +27,9 @@ for _name, _value in {
 
 import ray  # noqa: E402
 from ray.data import DataContext  # noqa: E402
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
 
-_GIB = 2**30
+_GB = 10**9
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -29,28 +38,68 @@ class Cluster:
     """The machine, or machines, that a run may use.
 
     Attributes:
-        cores: Cores to fill with workers; `None`: all that this process may use.
-        gpus: Devices; `None`: what Ray finds.
+        address: Of a Ray that stands already: `auto` for the one of this machine (or of
+            `RAY_ADDRESS`), else `HOST:PORT`. `None`: one is started here, and ended.
+        nodes: With an address: so many must be in before the run begins.
+        wait_s: For how long they are waited for, in seconds.
+        ship: With an address: give its nodes this very code, as a wheel. They need what it stands
+            on in any case. `False`: it is installed there, in the same version.
+        cores: Cores to fill with workers; `None`: all that this process may use. With an address:
+            of all nodes together.
+        gpus: Devices; `None`: what Ray finds. With an address: of all nodes together, for the
+            choice of models.
+        memory_gb: What the workers may hold, in GB; `None`: what is available, less the object
+            store, `reserve_gb`, and the level below which `watchdog` lets workers wait.
+        reserve_gb: For Ray's own processes, and for the command itself.
         object_store_gb: Bound of Ray's shared memory.
         spare_cpus: Logical CPUs beyond the cores, for Ray Data's own small tasks; a pool that took
-            every CPU would starve them.
+            every CPU would starve them. With an address: so many of its CPUs stay free.
         temp_dir: Where Ray keeps its sockets and logs; short, on a local disk. `None`: a fresh
             folder that is removed at the end.
         environments: Path of a Python by name, for the actors whose packages clash with the rest.
+        watchdog: How much memory must stay available.
     """
 
+    address: str | None = None
+    nodes: int = 1
+    wait_s: float = 300.0
+    ship: bool = True
     cores: int | None = None
     gpus: int | None = None
+    memory_gb: float | None = None
+    reserve_gb: float = 1.5
     object_store_gb: float = 1.0
     spare_cpus: int = 2
     temp_dir: str | None = None
     environments: dict[str, str] = field(default_factory=dict)
+    watchdog: Levels = field(default_factory=Levels)
 
     def __post_init__(self) -> None:
+        if self.address and self.address.startswith("ray://"):
+            raise ValueError(
+                f"`cluster.address` must be `auto` or `HOST:PORT` of a node's Ray, but is "
+                f"{self.address!r}: rows come back to the command, which must run on a node of the "
+                "cluster itself."
+            )
+        if self.nodes < 1:
+            raise ValueError(f"`cluster.nodes` must be at least 1, but is {self.nodes}.")
+        if self.nodes > 1 and not self.address:
+            raise ValueError(
+                f"`cluster.nodes` must be 1 where Ray is started here, but is {self.nodes}: give "
+                "`cluster.address`."
+            )
         if self.cores is not None and self.cores < 1:
             raise ValueError(f"`cluster.cores` must be at least 1, but is {self.cores}.")
         if self.gpus is not None and self.gpus < 0:
             raise ValueError(f"`cluster.gpus` must be at least 0, but is {self.gpus}.")
+        if self.memory_gb is not None and self.memory_gb <= 0:
+            raise ValueError(
+                f"`cluster.memory_gb` must be greater than 0, but is {self.memory_gb:g}."
+            )
+        if self.reserve_gb < 0:
+            raise ValueError(
+                f"`cluster.reserve_gb` must be at least 0, but is {self.reserve_gb:g}."
+            )
         if self.object_store_gb < 0.1:
             raise ValueError(
                 f"`cluster.object_store_gb` must be at least 0.1, but is {self.object_store_gb:g}."
@@ -66,38 +115,146 @@ class Cluster:
         """Cores to fill."""
         return self.cores or len(os.sched_getaffinity(0))
 
+    def machine(self) -> Machine:
+        """What workers may take, for the plan.
+
+        With an address this asks the nodes, so it must be called within a `session`.
+        """
+        if self.address is None:
+            return Machine(nodes=(self.here,))
+        found = sorted(
+            _joined_nodes(), key=lambda node: (-node["Resources"].get("CPU", 0), node["NodeID"])
+        )
+        readings = ray.get([_reading(node["NodeID"]) for node in found])
+        nodes = [
+            _node(reading, node["Resources"]) for reading, node in zip(readings, found, strict=True)
+        ]
+        return Machine(nodes=_spared(nodes, self.spare_cpus))
+
+    @cached_property
+    def here(self) -> Node:
+        """What workers may take of this machine; read once, before Ray starts."""
+        reading = read()
+        budget = self.memory_gb or budget_gb(
+            reading,
+            reserve_gb=self.reserve_gb + self.watchdog.on(reading)[0],
+            object_store_gb=self.object_store_gb,
+        )
+        resources = {"CPU": self.workers, "GPU": _given(self.gpus, len(reading.devices))}
+        return _node(reading, resources | ({"memory": budget * _GB} if budget else {}))
+
+
+def _given(value: int | None, otherwise: int) -> int:
+    return otherwise if value is None else value
+
+
+def _node(reading: Reading, resources: dict[str, float]) -> Node:
+    """A machine for the plan: Ray's count of what there is, and what memory is like there."""
+    sizes = [device.total_gb for device in reading.devices if device.total_gb is not None]
+    unified = reading.kind == "unified"
+    memory = resources.get("memory")
+    return Node(
+        cpus=resources.get("CPU", 0.0),
+        memory_gb=None if memory is None else memory / _GB,
+        gpus=int(resources.get("GPU", 0)),
+        gpu_memory_gb=min(sizes) if sizes and not unified else None,
+        unified=unified,
+    )
+
+
+def _spared(nodes: list[Node], spare_cpus: int) -> tuple[Node, ...]:
+    """Nodes less the CPUs that stay free, taken where most are."""
+    cpus = [node.cpus for node in nodes]
+    for _ in range(spare_cpus):
+        most = cpus.index(max(cpus))
+        cpus[most] = max(0.0, cpus[most] - 1)
+    return tuple(replace(node, cpus=left) for node, left in zip(nodes, cpus, strict=True))
+
+
+def _joined_nodes() -> list[dict[str, Any]]:
+    return [node for node in ray.nodes() if node["Alive"]]
+
+
+def _reading(node_id: str) -> "ray.ObjectRef[Reading]":
+    """What a node says of its memory."""
+    there = NodeAffinitySchedulingStrategy(node_id, soft=False)
+    look: Any = ray.remote(num_cpus=0)(read).options(scheduling_strategy=there)
+    return look.remote(environ={})  # without the devices that Ray hides from this task
+
 
 @contextmanager
 def session(cluster: Cluster) -> Iterator[None]:
-    """Start Ray on this machine for as long as the block runs.
+    """Have Ray for as long as the block runs.
+
+    Where `cluster` has an address nothing but the connection to it is made and ended.
 
     Raises:
-        ConnectionError: Ray did not start.
+        ConnectionError: Ray did not start, or is not there, or has too few nodes.
     """
     _sweep()
-    for name in _THREADS:  # workers inherit it: there is one for each core already
-        os.environ.setdefault(name, "1")
-    own = cluster.temp_dir is None
-    temp = Path(cluster.temp_dir or tempfile.mkdtemp(prefix=f"mien-{os.getpid()}-"))
     logging.getLogger("ray").setLevel(logging.ERROR)
+    temp = Path(tempfile.mkdtemp(prefix=f"mien-{os.getpid()}-"))
     try:
-        with _quiet():
-            ray.init(
-                num_cpus=cluster.workers + cluster.spare_cpus,
-                num_gpus=cluster.gpus,
-                object_store_memory=int(cluster.object_store_gb * _GIB),
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                configure_logging=False,
-                _temp_dir=str(temp),
-            )
+        if cluster.address:
+            _join(cluster, temp)
+        else:
+            _start(cluster, temp)
         _configure_data()
         yield
     finally:
         ray.shutdown()
-        if own:
-            shutil.rmtree(temp, ignore_errors=True)
+        shutil.rmtree(temp, ignore_errors=True)
+
+
+def _start(cluster: Cluster, temp: Path) -> None:
+    for name in _THREADS:  # workers inherit it: there is one for each core already
+        os.environ.setdefault(name, "1")
+    memory_gb = cluster.here.memory_gb
+    with _quiet():
+        ray.init(
+            "local",
+            num_cpus=cluster.workers + cluster.spare_cpus,
+            num_gpus=cluster.gpus,
+            object_store_memory=int(cluster.object_store_gb * _GB),
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            configure_logging=False,
+            _temp_dir=cluster.temp_dir or str(temp),
+            _memory=None if memory_gb is None else int(memory_gb * _GB),
+        )
+
+
+def _join(cluster: Cluster, temp: Path) -> None:
+    env: dict[str, Any] = {"env_vars": {name: os.environ.get(name, "1") for name in _THREADS}}
+    if cluster.ship:
+        env["py_modules"] = [str(build(temp))]
+    try:
+        ray.init(
+            cluster.address,
+            runtime_env=env,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            configure_logging=False,
+        )
+    except (ConnectionError, RuntimeError) as error:
+        cause = str(error.__cause__ or error).splitlines()[0]
+        raise ConnectionError(
+            f"no Ray can be reached at `cluster.address` ({cluster.address!r}): {cause} Start one "
+            "with `ray start --head`, and give this command the same `RAY_AUTH_MODE` and token."
+        ) from error
+    _await_nodes(cluster)
+
+
+def _await_nodes(cluster: Cluster) -> None:
+    began = time.monotonic()
+    while (count := len(_joined_nodes())) < cluster.nodes:
+        if time.monotonic() - began > cluster.wait_s:
+            raise ConnectionError(
+                f"`cluster.nodes` is {cluster.nodes}, but after {cluster.wait_s:g} s "
+                f"(`cluster.wait_s`) the cluster at {cluster.address!r} has {count}."
+            )
+        time.sleep(0.5)
 
 
 @contextmanager

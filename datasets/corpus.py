@@ -11,6 +11,7 @@ import re
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
@@ -18,8 +19,10 @@ from glob import has_magic
 from pathlib import Path
 
 import pyarrow as pa
+from upath import UPath
 
 from .manifest import Entry, Listing, Skip, look, manifest
+from .store import SCHEMES, Place, below, is_url, place
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +31,9 @@ EXTENSIONS = (
     *(".ogv", ".ts", ".webm", ".wmv"),
     *(".aac", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".wav"),
 )
+
+LOOKS = 32
+"""Objects of a store that are looked at at a time, where a table names them one by one."""
 
 
 @dataclass(kw_only=True)
@@ -53,7 +59,7 @@ class Folder(Corpus):
     Hidden files and folders are not looked at. Links are followed, loops end.
 
     Attributes:
-        path: A file, a folder or a glob.
+        path: A file, a folder or a glob; a path, or the URL of a store (`s3://bucket/videos`).
         pattern: Which files below the folder; `*` stays in a folder, `**` crosses them.
         extensions: Which files count as media; a file that `path` names always counts.
     """
@@ -69,21 +75,8 @@ class Folder(Corpus):
 
     def survey(self) -> Listing:
         """Walk the folder."""
-        path = Path(self.path).expanduser().absolute()
         skips: list[Skip] = []
-        if path.is_dir():
-            entries = list(self._walk(path, self.pattern, skips))
-        elif os.path.lexists(path):
-            entries = [look(path, path.name)]
-        elif has_magic(str(path)):
-            count = next(i for i, part in enumerate(path.parts) if has_magic(part))
-            root = Path(*path.parts[:count])
-            entries = list(self._walk(root, "/".join(path.parts[count:]), skips))
-        else:
-            raise ValueError(
-                f"`corpus.path` must be a file, folder or glob that exists, but is "
-                f"{self.path!r}. {_nearest(path)}"
-            )
+        entries = self._there() if is_url(self.path) else self._here(skips)
         if not entries:
             why = "".join(f" {skip.uri!r}: {skip.reason}." for skip in skips[:3])
             raise ValueError(
@@ -91,6 +84,47 @@ class Folder(Corpus):
                 f"{self.pattern!r} and end with one of {' '.join(self.extensions)}.{why}"
             )
         return Listing(manifest(entries), skips)
+
+    def _there(self) -> list[Entry]:
+        """What a store lists: size and time come with the names."""
+        url = place(self.path)
+        if isinstance(url, Path):
+            return Folder(path=str(url), pattern=self.pattern, extensions=self.extensions)._here([])
+        root, pattern = url, self.pattern
+        found = below(url)
+        if not found:
+            if url.exists():
+                return [look(url, url.name)]
+            if not has_magic(url.path):
+                raise ValueError(
+                    f"`corpus.path` must be a file, folder or glob that exists, but {self.path!r} "
+                    "holds nothing."
+                )
+            root, pattern = _parted(url)
+            found = below(root)
+        wanted, endings = _regex(pattern), tuple(name.lower() for name in self.extensions)
+        return [
+            Entry(str(file.place), name, file.size_bytes, file.mtime_ns)
+            for name, file in found
+            if name.lower().endswith(endings)
+            and wanted.fullmatch(name)
+            and not any(part.startswith(".") for part in name.split("/"))
+        ]
+
+    def _here(self, skips: list[Skip]) -> list[Entry]:
+        path = Path(self.path).expanduser().absolute()
+        if path.is_dir():
+            return list(self._walk(path, self.pattern, skips))
+        if os.path.lexists(path):
+            return [look(path, path.name)]
+        if has_magic(str(path)):
+            count = next(i for i, part in enumerate(path.parts) if has_magic(part))
+            root = Path(*path.parts[:count])
+            return list(self._walk(root, "/".join(path.parts[count:]), skips))
+        raise ValueError(
+            f"`corpus.path` must be a file, folder or glob that exists, but is "
+            f"{self.path!r}. {_nearest(path)}"
+        )
 
     def _walk(self, root: Path, pattern: str, skips: list[Skip]) -> Iterator[Entry]:
         wanted, endings = _regex(pattern), tuple(name.lower() for name in self.extensions)
@@ -128,6 +162,13 @@ class Folder(Corpus):
                     else:
                         yield look(entry, name)
             open_folders += reversed(folders)
+
+
+def _parted(url: UPath) -> tuple[UPath, str]:
+    """The folder above a glob, and the glob."""
+    parents = [url, *url.parents]
+    root = next(parent for parent in parents if not has_magic(parent.path))
+    return root, url.path.removeprefix(root.path.rstrip("/") + "/")
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -188,19 +229,20 @@ class List(Corpus):
     """The files that a CSV or Parquet table names, in its order.
 
     Attributes:
-        path: A table with a column `uri` (paths; relative ones from the table's folder) and
-            possibly `video_id`.
+        path: A table with a column `uri` (paths or URLs of stores; relative ones from the table's
+            folder) and possibly `video_id`; itself a path or such a URL.
     """
 
     path: str
 
     def survey(self) -> Listing:
         """Read the table and look at each file."""
-        path = Path(self.path).expanduser().absolute()
+        path = place(self.path) if is_url(self.path) else Path(self.path).expanduser().absolute()
         if not path.is_file():
+            near = _nearest(path) if isinstance(path, Path) else ""
             raise ValueError(
                 f"`corpus.path` must be a CSV or Parquet file that exists, but is {self.path!r}. "
-                f"{_nearest(path)}"
+                f"{near}".rstrip()
             )
         table = _table(path)
         if "uri" not in table.column_names:
@@ -213,16 +255,16 @@ class List(Corpus):
         if "video_id" in table.column_names:
             given = [str(name or "").strip() for name in table["video_id"].to_pylist()]
             self._check("video_id", given, r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
-        self._check("uri", uris, r"(?![a-z0-9]+://).+")
-        return Listing(
-            manifest([look(path.parent / u, u, v) for u, v in zip(uris, given, strict=True)]),
-            [],
-        )
+        self._check("uri", uris, rf"(?!(?!(?:{'|'.join(SCHEMES)})://)[A-Za-z0-9+.-]+://).+")
+        places = [_from(path.parent, uri) for uri in uris]
+        distant = any(isinstance(one, UPath) for one in places)
+        with ThreadPoolExecutor(LOOKS if distant else 1) as threads:
+            return Listing(manifest(list(threads.map(look, places, uris, given))), [])
 
     def _check(self, column: str, values: Iterable[str], shape: str) -> None:
         """Every value must be there once and fit; the message names the row."""
         rule = {
-            "uri": "a path (URLs: `corpus=urls`)",
+            "uri": "a path or the URL of a store (of the web: `corpus=urls`)",
             "video_id": "1 to 80 letters, digits, `.`, `_` or `-`",
         }[column]
         first: dict[str, int] = {}
@@ -240,15 +282,22 @@ class List(Corpus):
             raise ValueError(f"`corpus.path` must have rows, but {self.path!r} has none.")
 
 
-def _table(path: Path) -> pa.Table:
+def _from(folder: Place, uri: str) -> Place:
+    if is_url(uri):
+        return place(uri)
+    return Path(uri) if Path(uri).is_absolute() else folder / uri
+
+
+def _table(path: Place) -> pa.Table:
     from pyarrow import csv, parquet
 
+    content = pa.BufferReader(path.read_bytes())
     try:
         if path.suffix.lower() == ".parquet":
-            return parquet.read_table(path)
+            return parquet.read_table(content)
         text = csv.ConvertOptions(column_types={"uri": pa.string(), "video_id": pa.string()})
         return csv.read_csv(
-            path,
+            content,
             parse_options=csv.ParseOptions(newlines_in_values=True),
             convert_options=text,
         )
@@ -282,6 +331,10 @@ class Urls(Corpus):
         if wrong:
             raise ValueError(
                 f"`corpus.urls` must hold URLs (https://...), but one is {wrong[0]!r}."
+            )
+        if is_url(self.folder):
+            raise ValueError(
+                f"`corpus.folder` must be a folder on a file system, but is {self.folder!r}."
             )
 
     @cached_property

@@ -5,14 +5,16 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import NamedTuple
 from uuid import uuid5
 
 import pyarrow as pa
+from upath import UPath
 
 from .ids import NAMESPACE, row_id
 from .schema import I64, KEY
+from .store import Place, info, mtime_ns
 
 FILES = pa.schema([*KEY, ("size_bytes", I64), ("mtime_ns", I64)])
 """Columns of a manifest; size and time are null where the file could not be looked at."""
@@ -47,14 +49,24 @@ class Entry(NamedTuple):
     video_id: str | None = None
 
 
-def look(path: os.DirEntry[str] | Path, name: str, video_id: str | None = None) -> Entry:
+def look(path: os.DirEntry[str] | Place, name: str, video_id: str | None = None) -> Entry:
     """Look at a file without opening it; one that cannot be looked at is an entry too."""
+    if isinstance(path, UPath):
+        return _look_there(path, name, video_id)
     uri = os.fspath(path)
     try:
         status = path.stat()
     except OSError:  # the probe says why it cannot be opened
         return Entry(uri, name, video_id=video_id)
     return Entry(uri, name, status.st_size, status.st_mtime_ns, video_id)
+
+
+def _look_there(url: UPath, name: str, video_id: str | None) -> Entry:
+    try:
+        facts = info(str(url))
+    except (FileNotFoundError, PermissionError):
+        return Entry(str(url), name, video_id=video_id)
+    return Entry(str(url), name, facts["size"], mtime_ns(facts), video_id)
 
 
 def slug(text: str) -> str:

@@ -6,12 +6,11 @@ Times are seconds from the start of the container: a stream that begins late beg
 import errno
 import hashlib
 import math
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import av
 import av.error
@@ -21,8 +20,12 @@ from av.packet import Packet
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
+from . import store
+
 SAMPLE_BYTES = 64 * 1024
 SAMPLES = 16
+BUFFER_BYTES = 2**18
+"""Handed to libav at a time, of a file in a store."""
 PACKETS = 600
 """Packets read to tell a variable frame rate where the container has no full index."""
 
@@ -52,12 +55,7 @@ def size_bytes(uri: str) -> int:
         MediaError: There is no such file, or it cannot be read.
     """
     try:
-        path = Path(uri)
-        if path.is_dir():
-            raise MediaError(uri, "is a folder", "name the files inside it, or the folder's corpus")
-        size = path.stat().st_size
-        with path.open("rb"):
-            pass
+        size = _remote_size(uri) if store.is_url(uri) else _local_size(uri)
     except FileNotFoundError:
         raise MediaError(
             uri, "does not exist", "check the path, or remove it from the list"
@@ -65,7 +63,7 @@ def size_bytes(uri: str) -> int:
     except PermissionError:
         raise MediaError(uri, "may not be read", "give this user the right to read it") from None
     except (OSError, ValueError, RuntimeError) as error:
-        if isinstance(error, MediaError):
+        if isinstance(error, MediaError | store.StoreError):
             raise
         if getattr(error, "errno", None) == errno.ELOOP or isinstance(error, RuntimeError):
             raise MediaError(uri, "is a link that leads to itself", "remove it") from None
@@ -77,9 +75,26 @@ def size_bytes(uri: str) -> int:
     return size
 
 
+def _local_size(uri: str) -> int:
+    path = Path(uri)
+    if path.is_dir():
+        raise MediaError(uri, "is a folder", "name the files inside it, or the folder's corpus")
+    size = path.stat().st_size
+    with path.open("rb"):
+        pass
+    return size
+
+
+def _remote_size(uri: str) -> int:
+    facts = store.info(uri)
+    if facts["type"] == "directory":
+        raise MediaError(uri, "is a folder", "name the files inside it, or the folder's corpus")
+    return facts["size"]
+
+
 @contextmanager
 def opened(uri: str) -> Iterator[InputContainer]:
-    """Open a local media file with PyAV.
+    """Open a media file with PyAV: a local one by its path, one of a store in blocks.
 
     Only the file itself is read: a playlist cannot lead to other files or to the network.
 
@@ -87,11 +102,13 @@ def opened(uri: str) -> Iterator[InputContainer]:
         MediaError: It is no media file, or cannot be read.
     """
     size = size_bytes(uri)
-    try:
-        container = av.open(f"file:{uri}", options={"protocol_whitelist": "file"})
-    except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise _refused(uri, size, error) from error
-    with container:
+    with ExitStack() as stack:
+        try:
+            container = stack.enter_context(_container(uri, size, stack))
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            if store.is_url(uri) and not isinstance(error, av.error.FFmpegError):
+                raise  # not the file's fault
+            raise _refused(uri, size, error) from error
         if container.format.name == "image2" or container.format.name.endswith("_pipe"):
             raise MediaError(uri, "is a still image", "give a video or an audio file")
         if best_video(container) is None and best_audio(container) is None:
@@ -101,10 +118,17 @@ def opened(uri: str) -> Iterator[InputContainer]:
         yield container
 
 
+def _container(uri: str, size: int, stack: ExitStack) -> InputContainer:
+    if not store.is_url(uri):
+        return av.open(f"file:{uri}", options={"protocol_whitelist": "file"})
+    file = stack.enter_context(store.opened(uri, size))
+    cast(Any, file).name = uri  # its ending tells formats apart
+    return av.open(file, "r", options={"protocol_whitelist": "none"}, buffer_size=BUFFER_BYTES)
+
+
 def _refused(uri: str, size: int, error: Exception) -> MediaError:
     """Why a file would not open, from its own bytes."""
-    with Path(uri).open("rb") as file:
-        head = file.read(4096)
+    head = store.ranges(uri, [0], 4096)[0]
     if head[4:8] == b"ftyp":
         return MediaError(
             uri,
@@ -210,10 +234,9 @@ def fingerprint(uri: str) -> str:
     """
     size = size_bytes(uri)
     digest = hashlib.blake2b(str(size).encode(), digest_size=16)
-    with Path(uri).open("rb") as file:
-        for i in range(SAMPLES):
-            file.seek(max(0, size - SAMPLE_BYTES) * i // (SAMPLES - 1), os.SEEK_SET)
-            digest.update(file.read(SAMPLE_BYTES))
+    starts = [max(0, size - SAMPLE_BYTES) * i // (SAMPLES - 1) for i in range(SAMPLES)]
+    for part in store.ranges(uri, starts, SAMPLE_BYTES):
+        digest.update(part)
     return digest.hexdigest()
 
 

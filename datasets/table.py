@@ -1,9 +1,8 @@
 """Tables: folders of Parquet files in which a visible file is a complete file."""
 
-import os
+import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
@@ -12,25 +11,24 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from .scan import PARTS, index, of_videos
 from .schema import KEY, OUTCOME
+from .store import File, Place, arrow, inside, listed, replace
 
-
-def replace(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all.
-
-    The bytes go to a hidden neighbour first, which is synced and then renamed: a reader sees the
-    old file or the new one, also when the power fails in between.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name[:40]}.{uuid4().hex}")
-    try:
-        with draft.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+MERGING = ".merging.json"
+"""Beside the files: which of them a merged file takes the place of."""
+WHOLE_BYTES = 256_000_000
+"""Files of half this size are no longer merged."""
+FEWEST = 8
+"""Smaller files that are merged, at least: fewer cost nothing to read."""
+GROUP_BYTES = 16_000_000
+"""Of a row group: what is read for one video, at least."""
+GROUP_ROWS = 16_384
+"""Of a row group, at most: short rows are many before they are large."""
+LISTINGS = 5
+"""Times that a reader lists the files, if some are merged while it reads."""
+FILE = "__filename"
+"""pyarrow's column for the file that a row stands in."""
 
 
 @dataclass(frozen=True)
@@ -41,45 +39,58 @@ class Table:
     here gives the newest attempt alone.
 
     Attributes:
-        folder: Holds `*.parquet`; need not exist yet. Names that start with a dot are drafts.
+        folder: Holds `part-*.parquet`; need not exist yet. Names that start with a dot are drafts.
         schema: Columns of every file.
     """
 
-    folder: Path
+    folder: Place
     schema: pa.Schema
 
-    def write(self, rows: pa.Table) -> Path:
+    def write(self, rows: pa.Table) -> Place:
         """Add rows in one new file, which appears whole or not at all.
 
         Args:
             rows: Cast to the table's schema: a missing or extra column is an error.
         """
-        rows = rows.select(self.schema.names).cast(self.schema)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        name = f"{uuid4().hex}.parquet"
-        draft = self.folder / f".{name}"
-        try:
-            with draft.open("wb") as file:
-                pq.write_table(rows, file, compression="zstd")
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(self.folder / f"part-{name}")
-        finally:
-            draft.unlink(missing_ok=True)
-        return self.folder / f"part-{name}"
+        return self._add(rows.select(self.schema.names).cast(self.schema))
 
-    def files(self) -> list[Path]:
+    def _add(self, rows: pa.Table, name: str | None = None) -> Place:
+        path = self.folder / (name or f"part-{uuid4().hex}.parquet")
+        replace(path, encoded(rows))
+        return path
+
+    def files(self) -> list[Place]:
         """Complete files, in a stable order."""
-        return sorted(self.folder.glob("part-*.parquet"))
+        return [file.place for file in index(self.folder).files()]
 
     def _scan(
-        self, columns: Sequence[str], where: pc.Expression | None, files: Sequence[Path]
+        self, columns: Sequence[str], where: pc.Expression | None, files: Sequence[Place]
     ) -> pa.Table:
         if not files:
-            return pa.schema([self.schema.field(name) for name in columns]).empty_table()
-        names = [str(path) for path in files]
-        scan = ds.dataset(names, schema=self.schema, format="parquet")
+            made = pa.schema([*self.schema, (FILE, pa.string())])
+            return pa.schema([made.field(name) for name in columns]).empty_table()
+        names, system = [inside(path) for path in files], arrow(self.folder)
+        scan = ds.dataset(names, schema=self.schema, format="parquet", filesystem=system)
         return scan.to_table(list(columns), filter=where)
+
+    def _find(
+        self,
+        columns: Sequence[str],
+        video_ids: Collection[str] | None = None,
+        where: pc.Expression | None = None,
+    ) -> pa.Table:
+        """Scan the files that can hold rows, also while another process merges some."""
+        for _ in range(LISTINGS - 1):
+            try:
+                return self._scan(columns, where, self._holding(video_ids))
+            except FileNotFoundError:
+                continue
+        return self._scan(columns, where, self._holding(video_ids))
+
+    def _holding(self, video_ids: Collection[str] | None) -> list[Place]:
+        if video_ids is None:
+            return self.files()
+        return [file.place for file in index(self.folder).holding(list(video_ids))]
 
     def read(
         self,
@@ -99,22 +110,25 @@ class Table:
             files: Names of the only files to look in; see `locate`.
             status: Only rows with this status (after the newest attempt is chosen).
         """
-        where: pc.Expression | None = None
-        for name, values in (("video_id", video_ids), ("id", ids)):
-            if values is not None:
-                one = pc.field(name).isin(pa.array(list(values), pa.string()))
-                where = one if where is None else where & one
+        where, videos = None, None if video_ids is None else list(video_ids)
+        if videos is not None:
+            where = of_videos(videos)
+        if ids is not None:
+            these = pc.field("id").isin(pa.array(list(ids), pa.string()))
+            where = these if where is None else where & these
         asked = list(self.schema.names if columns is None else columns)
-        helpers = [n for n in ("id", "attempt", "status") if n not in asked]
-        paths = self.files() if files is None else [self.folder / name for name in files]
-        rows = newest(self._scan([*asked, *helpers], where, paths))
+        wanted = [*asked, *(n for n in ("id", "attempt", "status") if n not in asked)]
+        if files is None:
+            rows = newest(self._find(wanted, videos, where))
+        else:
+            rows = newest(self._scan(wanted, where, [self.folder / name for name in files]))
         if status is not None:
             rows = rows.filter(pc.equal(rows["status"], status))
         return rows.select(asked)
 
-    def outcomes(self) -> pa.Table:
-        """Id, status and attempt of every row: what a resumed run needs to know."""
-        return self.read(["id", "status", "attempt"])
+    def outcomes(self, video_ids: Iterable[str] | None = None) -> pa.Table:
+        """Id, status and attempt of every row, or of some videos' rows: what resuming needs."""
+        return self.read(["id", "status", "attempt"], video_ids=video_ids)
 
     def locate(self, video_ids: Iterable[str]) -> list[dict]:
         """Find in which file each row of some videos stands.
@@ -123,13 +137,12 @@ class Table:
             Records with `id`, `video_id`, `start_s`, `stop_s`, `attempt`, `status` and `file`, the
             file's name.
         """
-        names = pc.field("video_id").isin(pa.array(list(video_ids), pa.string()))
-        columns, parts = ["id", "video_id", "start_s", "stop_s", "attempt", "status"], []
-        for path in self.files():
-            rows = self._scan(columns, names, [path])
-            file = pa.array([path.name] * len(rows), pa.string())
-            parts.append(rows.append_column("file", file))
-        return newest(pa.concat_tables(parts)).to_pylist() if parts else []
+        videos = list(video_ids)
+        columns = ["id", "video_id", "start_s", "stop_s", "attempt", "status", FILE]
+        rows = newest(self._find(columns, videos, of_videos(videos)))
+        paths = rows[FILE].to_pylist()
+        names = pa.array([path.rpartition("/")[2] for path in paths], pa.string())
+        return rows.drop_columns([FILE]).append_column("file", names).to_pylist()
 
     def drop(self, column: str, values: Collection[str]) -> None:
         """Take rows out, file by file: each file is replaced whole, by rename.
@@ -149,15 +162,62 @@ class Table:
             if len(kept) == len(rows):
                 continue
             if len(kept):
-                sink = pa.BufferOutputStream()
-                pq.write_table(kept, sink, compression="zstd")
-                replace(path, sink.getvalue().to_pybytes())
+                replace(path, encoded(kept))
             else:
                 path.unlink()
 
+    def compact(self, whole_bytes: int = WHOLE_BYTES, fewest: int = FEWEST) -> tuple[int, int]:
+        """Merge small files into fewer, sorted by video, so that reading one video reads little.
+
+        A merged file appears whole, then the files it was made from go. If the process dies
+        between the two, rows stand twice until the next call, which ends what was begun; readers
+        give each of them once. Attempts are all kept. Nothing else may write meanwhile.
+
+        Args:
+            whole_bytes: About the size of a merged file; files of half of it are left alone.
+            fewest: With fewer small files than this, nothing is done.
+
+        Returns:
+            How many files went, and how many took their place.
+        """
+        self._end_merging()
+        small = [f for f in listed(self.folder, PARTS) if f.size_bytes < whole_bytes / 2]
+        if len(small) < max(fewest, 2):
+            return 0, 0
+        small.sort(key=lambda file: (file.mtime_ns, file.place.name))  # neighbours in the corpus
+        groups: list[list[File]] = [[]]
+        for file in small:
+            if groups[-1] and sum(f.size_bytes for f in groups[-1]) >= whole_bytes:
+                groups.append([])
+            groups[-1].append(file)
+        groups = [group for group in groups if len(group) > 1]
+        for group in groups:
+            self._merge([file.place for file in group], sum(file.size_bytes for file in group))
+        return sum(map(len, groups)), len(groups)
+
+    def _merge(self, parts: Sequence[Place], size_bytes: int) -> None:
+        rows = self._scan(self.schema.names, None, parts)
+        rows = _once(rows).sort_by([("video_id", "ascending"), ("start_s", "ascending")])
+        name = f"part-{uuid4().hex}.parquet"
+        merging = {"into": name, "parts": [path.name for path in parts]}
+        replace(self.folder / MERGING, json.dumps(merging).encode())
+        replace(self.folder / name, encoded(rows, size_bytes))
+        self._end_merging()
+
+    def _end_merging(self) -> None:
+        """Remove the files that a merged file has taken the place of, if there is one."""
+        record = self.folder / MERGING
+        if not record.exists():
+            return
+        merging = json.loads(record.read_text())
+        if (self.folder / merging["into"]).exists():
+            for name in merging["parts"]:
+                (self.folder / name).unlink(missing_ok=True)
+        record.unlink()
+
     def count(self) -> int:
         """How many rows the files hold, each attempt counted."""
-        return sum(pq.read_metadata(path).num_rows for path in self.files())
+        return sum(footer.rows for footer in index(self.folder).footers().values())
 
     def by_video(self, columns: Sequence[str], video_ids: Iterable[str]) -> dict[str, list[dict]]:
         """Rows of some videos as Python records, in order of time."""
@@ -183,6 +243,29 @@ def newest(rows: pa.Table) -> pa.Table:
     ids = rows["id"].take(order).combine_chunks().dictionary_encode().indices.to_numpy()
     _, first = np.unique(ids, return_index=True)
     return rows.take(pa.array(np.sort(order.to_numpy()[first])))
+
+
+def encoded(rows: pa.Table, size_bytes: int | None = None) -> pa.Buffer:
+    """Rows as the bytes of a Parquet file.
+
+    Args:
+        rows: Any.
+        size_bytes: What they take in a file, about; cuts them into groups of `GROUP_BYTES` or
+            `GROUP_ROWS`.
+    """
+    group = None
+    if size_bytes and len(rows):
+        group = max(1, min(GROUP_ROWS, len(rows) * GROUP_BYTES // size_bytes))
+    sink = pa.BufferOutputStream()
+    pq.write_table(rows, sink, compression="zstd", row_group_size=group)
+    return sink.getvalue()
+
+
+def _once(rows: pa.Table) -> pa.Table:
+    """Each attempt of each row once: two files may hold it after a merge that was cut short."""
+    keys = pc.binary_join_element_wise(rows["id"], rows["attempt"].cast(pa.string()), " ")
+    _, first = np.unique(keys.to_numpy(zero_copy_only=False).astype(str), return_index=True)
+    return rows if len(first) == len(rows) else rows.take(pa.array(np.sort(first)))
 
 
 def table_schema(*adds: pa.Schema) -> pa.Schema:

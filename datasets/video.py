@@ -23,6 +23,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from .media import MediaError, best_video, opened, origin_s, packets
+from .store import is_url
 
 Image = NDArray[np.uint8]
 Format = Literal["bgr24", "rgb24", "gray"]
@@ -293,6 +294,10 @@ class Clip:
 
     def _layout(self, backend: str) -> tuple[float, float, int]:
         """Start of the container and, as declared, of the best video stream, and its index."""
+        if is_url(self.uri):
+            raise MediaError(
+                self.uri, f"is in a store, which {backend} cannot read", "use `backend` 'pyav'"
+            )
         with opened(self.uri) as container:
             stream = best_video(container)
             if stream is None:

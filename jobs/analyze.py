@@ -1,11 +1,10 @@
 """`mien analyze`: a corpus of videos in; tables, timelines and pages out."""
 
 import json
+import logging
 import sys
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,29 +15,42 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ..actors.budget import ledger_table
-from ..cluster.host import Stage
+from ..cluster.deadline import Deadline
+from ..cluster.disk import Disk, Guard
+from ..cluster.execution import Terms, run
+from ..cluster.findings import Store
+from ..cluster.levels import Gate
 from ..cluster.memory import PeakMemory
-from ..cluster.phase import check_schedulable, outstanding, run
+from ..cluster.phase import Phase
 from ..cluster.report import Report
-from ..cluster.session import Cluster, session
-from ..cluster.trial import Trial
+from ..cluster.session import Cluster
+from ..cluster.watchdog import Watchdog
+from ..cluster.waves import Again, outstanding, peeked
 from ..datasets.corpus import Corpus, Skip
-from ..datasets.table import replace
+from ..datasets.store import place, replace
 from . import provenance
 from .conclude import MARK, mark
+from .expected import expected
+from .expected import record as plan_record
 from .flat import flatten_utterances, utterances
+from .forecast import Assumed, Forecast, forecast
 from .fusion.rules import Rules
 from .fusion.timeline import RULES
 from .graph import Graph
 from .lock import locked
+from .logbook import Logbook
 from .manifests import Segmentation
 from .profile import Profile
 from .progress import Progress
 from .report import write_index
-from .status import CORPUS, RECORD, rows_of
+from .retain import Retain
+from .status import RECORD
+from .tally import CORPUS, kept, rows_of
+from .workers import Workers
 
 LEDGER = "ledger.parquet"
-_WORK = ("phases", "startup", "wall_s", "peak_memory_gb")
+_WORK = ("plan", "phases", "startup", "wall_s", "peak_memory_gb", "least_available_gb")
+log = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True)
@@ -55,6 +67,11 @@ class Analyze:
         chunk_s: Speech is transcribed in chunks of at most this length, in seconds.
         fusion: How the evidence becomes a timeline.
         segmentation: How sound is cut for the role `laion_voice`.
+        measured: Where measurements of `mien profile` are kept.
+        assume: What an hour of media holds, where the run has no tables yet.
+        disk: What must stay free.
+        hung: How long an actor may take.
+        retain: What identifies people and stays after the run.
         config: The composed configuration, kept with the run.
     """
 
@@ -67,6 +84,11 @@ class Analyze:
     chunk_s: float = 30.0
     fusion: Rules = RULES
     segmentation: Segmentation = field(default_factory=Segmentation)
+    measured: str = "~/.cache/mien/measured"
+    assume: Assumed = field(default_factory=Assumed)
+    disk: Disk = field(default_factory=Disk)
+    hung: Deadline = field(default_factory=Deadline)
+    retain: Retain = field(default_factory=Retain)
     config: str = ""
     reports: list[Report] = field(default_factory=list)
 
@@ -75,7 +97,7 @@ class Analyze:
             raise ValueError(f"`job.span_s` must be at least 1, but is {self.span_s:g}.")
         if not 1 <= self.chunk_s <= 30:
             raise ValueError(f"`job.chunk_s` must be from 1 to 30, but is {self.chunk_s:g}.")
-        self.folder = Path(self.out).resolve()
+        self.folder = place(self.out)
 
     def graph(self) -> Graph:
         """The phases of this run."""
@@ -95,15 +117,33 @@ class Analyze:
             0, also when rows failed: those stand in the tables, and `mien status` lists them.
         """
         graph = self.graph()
-        with PeakMemory() as memory, Progress() as progress, locked(self.folder):
+        with (
+            Watchdog(self.cluster.watchdog) as watchdog,
+            PeakMemory() as memory,
+            Progress() as progress,
+            locked(self.folder),
+        ):
             began = time.perf_counter()
             files, skips = self.corpus.survey()
+            ahead = self.ahead(graph, files)
+            warning = self.disk.judge(self.folder, ahead.gb)
+            if warning:
+                log.warning(warning)
             before = self._before()
             record = self._keep(graph, files, skips)
+            book = Logbook(folder=self.folder, run=record["started"])
+            book.say("run started", command=record["command"], files=len(files))
             with Workers(self.cluster, graph) as workers:
+                terms = self._terms(graph, ahead, workers, record, book)
                 for names in graph.ranks():
-                    self.reports += self._rank(graph, names, files, workers, progress)
+                    reports = self._rank(graph, names, files, workers, terms, progress)
+                    for report in reports:
+                        book.phase(report.name, report.summary())
+                    self.reports += reports
             flatten_utterances(graph)
+            freed = self.retain.apply(self.folder)
+            if freed:
+                book.say("pictures and vectors of people removed", bytes=freed)
             record["dollars"] = self._ledger()
             if before and not any(report.todo for report in self.reports):
                 record.update({name: before.get(name) for name in _WORK})  # nothing was done
@@ -112,18 +152,57 @@ class Analyze:
                 record["startup"] = workers.startup
                 record["wall_s"] = time.perf_counter() - began
                 record["peak_memory_gb"] = memory.peak_gb
+                record["least_available_gb"] = watchdog.lowest_gb
             record["finished"] = provenance.now()
             replace(self.folder / RECORD, _json(record))
             write_index(self.folder, record)
+            book.say("run finished", wall_s=time.perf_counter() - began)
+            book.write()
         progress.close(self.reports, self.folder)
         return 0
+
+    def ahead(self, graph: Graph, files: pa.Table) -> Forecast:
+        """What there is to do, as far as tables and headers tell, and assumptions beyond."""
+        return forecast(graph, files, self.assume, partial(self._again, graph))
+
+    def _terms(
+        self,
+        graph: Graph,
+        ahead: Forecast,
+        workers: Workers,
+        record: dict[str, Any],
+        book: Logbook,
+    ) -> Terms:
+        """Plan the run, and write the plan down.
+
+        Raises:
+            RefusedError: An actor does not fit the machine; nothing has been started.
+        """
+        if not any(rows.todo for rows in ahead.rows.values()):
+            return Terms(environments=self.cluster.environments)
+        machine, store = workers.machine(), Store(Path(self.measured).expanduser())
+        planned = expected(graph, machine, ahead, store)
+        record["plan"] = plan_record(planned, machine, ahead)
+        replace(self.folder / RECORD, _json(record))
+        known = {stage.role: store.find(stage.actor) for stage in graph.stages()}
+        return Terms(
+            machine=machine,
+            measured={role: one for role, one in known.items() if one is not None},
+            rows_per_hour={name: rows.per_hour for name, rows in ahead.rows.items()},
+            environments=self.cluster.environments,
+            deadline=self.hung,
+            admit=Gate(self.cluster.watchdog).admit,
+            guard=Guard(folder=self.folder, disk=self.disk).check,
+            finished=book.finished,
+        )
 
     def _rank(
         self,
         graph: Graph,
         names: Sequence[str],
         files: pa.Table,
-        workers: "Workers",
+        workers: Workers,
+        terms: Terms,
         progress: Progress,
     ) -> list[Report]:
         """Run phases that do not need each other: one after another, so that each has all cores.
@@ -132,36 +211,43 @@ class Analyze:
         leave cores idle: then they run side by side, if each is a single pool. Of two phases with
         several pools each could hold what the other waits for.
         """
-        manifests = {name: graph.manifest(name, files) for name in names}
-        stale = {name: self._stale(graph, name, manifests[name]) for name in names}
-        for name, manifest in manifests.items():
-            replace(self.folder / rows_of(name), _parquet(manifest.select(["id"])))
+        again = {name: self._again(graph, name) for name in names}
+        manifests = {
+            name: kept(graph.groups(name, files), self.folder / rows_of(name)) for name in names
+        }
 
-        def one(name: str) -> Report:
+        def show(report: Report) -> None:
+            progress.show(report)
+            workers.metrics.show(report)
+
+        def one(name: str, manifest: Iterable[pa.Table]) -> Report:
             return run(
                 graph.phases[name],
-                manifests[name],
+                manifest,
                 self.folder,
-                spare_cpus=self.cluster.spare_cpus,
-                environments=self.cluster.environments,
-                retry=self.retry,
-                stale=stale[name],
+                terms=terms,
+                again=again[name],
                 ready=partial(workers.ready, name),
-                progress=progress.show,
+                progress=show,
             )
 
+        if len(names) == 1 or any(not _single(graph.phases[name]) for name in names):
+            return [one(name, manifests[name]) for name in names]
+        found = {name: peeked(manifests[name], 2) for name in names}
         todo = [
-            len(outstanding(graph.table(n), manifests[n], retry=self.retry, stale=stale[n])[0])
-            for n in names
+            sum(len(outstanding(graph.table(name), part, again[name])[0]) for part in first)
+            for name, (first, _) in found.items()
         ]
-        alone = any(
-            s.actor.gpus or s.actor.environment for n in names for s in graph.phases[n].stages
-        )
-        if min(todo) == 0 or len(names) == 1 or sum(todo) > self.cluster.workers or alone:
-            return [one(name) for name in names]
+        many = any(len(first) > 1 for first, _ in found.values())
+        if many or min(todo) == 0 or sum(todo) > self.cluster.workers:
+            return [one(name, every) for name, (_, every) in found.items()]
         workers.ready(names[0])
-        futures = [workers.threads.submit(one, name) for name in names]
+        futures = [workers.threads.submit(one, name, every) for name, (_, every) in found.items()]
         return [future.result() for future in futures]
+
+    def _again(self, graph: Graph, name: str) -> Again:
+        """What a phase does although it stands."""
+        return Again(failed=self.retry, stale=partial(self._stale, graph, name))
 
     def _before(self) -> dict[str, Any] | None:
         """The record of the run that stands here, if it came to its end."""
@@ -175,7 +261,9 @@ class Analyze:
         if name != "timeline":
             return stale
         config_hash = graph.phases[name].hash
-        done = set(graph.table(name).read(["id"], status="ok")["id"].to_pylist())
+        videos = manifest["video_id"].to_pylist()
+        rows = graph.table(name).read(["id"], video_ids=videos, status="ok")
+        done = set(rows["id"].to_pylist())
         pages = {
             row["id"]
             for row in manifest.select(["id", "video_id", "digest"]).to_pylist()
@@ -202,6 +290,7 @@ class Analyze:
             "mien": provenance.version(),
             "config": self.config,
             "corpus": {"files": len(files), "skipped": [skip._asdict() for skip in skips]},
+            "plan": None,
             "tables": {
                 **{name: graph.table(name).folder.name for name in graph.phases},
                 "utterances": utterances(graph).folder.name,
@@ -220,54 +309,9 @@ class Analyze:
         return record
 
 
-class Workers:
-    """Ray, started when the first phase has rows to do, and the trial of all actors.
-
-    Attributes:
-        startup: Seconds until Ray stood, and spent waiting for the trial.
-        threads: For phases side by side.
-    """
-
-    def __init__(self, cluster: Cluster, graph: Graph) -> None:
-        self.startup: dict[str, float] = {}
-        self._cluster, self._graph = cluster, graph
-        self._stack = ExitStack()
-        self.threads = ThreadPoolExecutor()
-        self._stack.callback(self.threads.shutdown)  # last: after Ctrl-C, Ray's end ends them
-        self._trial: Trial | None = None
-
-    def ready(self, phase: str) -> None:
-        """Make sure that a phase can run.
-
-        Raises:
-            SetupError: An actor of the run cannot be set up.
-        """
-        began = time.perf_counter()
-        if self._trial is None:
-            self._stack.enter_context(session(self._cluster))
-            check_schedulable(self._graph.phases.values(), self._cluster.spare_cpus)
-            self._trial = Trial(light(self._graph), self._cluster.environments)
-            self.startup["ray_s"] = time.perf_counter() - began
-        if phase != "videos" and "await_trial_s" not in self.startup:
-            began = time.perf_counter()  # probing needs no model: it filled the wait
-            self._trial.wait()
-            self.startup["await_trial_s"] = time.perf_counter() - began
-
-    def __enter__(self) -> "Workers":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stack.close()
-
-
-def light(graph: Graph) -> list[list[Stage]]:
-    """The chains of a run without the actors that load weights.
-
-    Those would be loaded twice, and perhaps onto a device that is not theirs; a worker that cannot
-    set one up says so itself, when its phase comes.
-    """
-    chains = ([s for s in p.stages if not s.actor.weights()] for p in graph.phases.values())
-    return [chain for chain in chains if chain]
+def _single(phase: Phase) -> bool:
+    """Whether a phase is one pool of plain workers."""
+    return not any(stage.actor.gpus or stage.actor.environment for stage in phase.stages)
 
 
 def _json(value: Any) -> bytes:  # noqa: ANN401

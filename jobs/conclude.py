@@ -4,14 +4,13 @@ import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import ClassVar
 
 import pyarrow as pa
 
 from ..actors.actor import MACHINE, Actor, answer
 from ..datasets import schema, timeline
-from ..datasets.table import replace
+from ..datasets.store import place, reference, replace
 from .fusion.evidence import Evidence
 from .fusion.rules import Rules
 from .fusion.timeline import RULES, UTTERANCES, fuse, utterance_rows
@@ -46,6 +45,7 @@ class Conclude(Actor):
         tables: Folder of each table, by name.
         models: What filled each role, for the page.
         likeness: From which cosine two tracks of faces are one person.
+        pictures: Whether the page shows some, and the table keeps one.
     """
 
     reads: ClassVar[tuple[str, ...]] = ("video_id", "uri", "evidence", "digest")
@@ -58,6 +58,7 @@ class Conclude(Actor):
     tables: dict[str, str] = field(metadata=MACHINE)
     models: list[dict] = field(metadata=MACHINE)
     likeness: float = 0.5
+    pictures: bool = field(default=True, metadata=MACHINE)
     memory_gb: float = field(default=0.5, metadata=MACHINE)
     batch_size: int = field(default=4, metadata=MACHINE)
 
@@ -74,7 +75,7 @@ class Conclude(Actor):
         problems = timeline.validate(made)
         if problems:
             raise ValueError(f"the timeline breaks its own schema: {'; '.join(problems[:5])}")
-        pictures = thumbnails(evidence.watch)
+        pictures = thumbnails(evidence.watch) if self.pictures else []
         self._write(made, pictures, mark(row["config_hash"], row["id"], row["digest"]))
         return {
             "people": len(made["people"]),
@@ -89,12 +90,12 @@ class Conclude(Actor):
         }
 
     def _write(self, made: dict, pictures: list[tuple[float, bytes]], mark: str) -> None:
-        folder = Path(self.run) / "videos" / made["video_id"]
+        folder = place(self.run) / "videos" / made["video_id"]
         text = json.dumps(made, ensure_ascii=False, allow_nan=False, indent=1)
         replace(folder / "timeline.json", text.encode())
         from .pages.page import render  # it draws with Bokeh, which the driver has no use for
 
-        html = render(made, media=made["uri"], thumbnails=pictures)
+        html = render(made, media=reference(made["uri"], folder), thumbnails=pictures)
         replace(folder / "report.html", html.encode())
         replace(folder / MARK, mark.encode())
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..datasets.store import is_url
+
 LOG = "error.log"
 
 
@@ -33,11 +35,12 @@ def foreseen(error: BaseException) -> bool:
 
 
 @contextmanager
-def recorded(run: Path) -> Iterator[None]:
+def recorded(run: str) -> Iterator[None]:
     """Turn an error that nobody foresaw into one line, and keep its traceback with the run.
 
     Args:
-        run: The run's folder; where there is none, the traceback goes to the temporary folder.
+        run: The run's folder; where there is none, or it is in a store, the traceback goes to the
+            temporary folder.
 
     Raises:
         UnexpectedError: Names the error and the file. With `MIEN_DEBUG=1` the error itself.
@@ -65,10 +68,10 @@ def _cause(error: Exception) -> str:
     return f"{name}: {lines[0].rstrip('.')[:500]}" if lines else name
 
 
-def _kept(run: Path, text: str) -> Path:
-    for folder in (run, Path(tempfile.gettempdir())):
+def _kept(run: str, text: str) -> Path:
+    here = [] if is_url(run) else [Path(run) / LOG]
+    for path in (*here, Path(tempfile.gettempdir()) / f"mien-{LOG}"):
         try:
-            path = folder / (LOG if folder == run else f"mien-{LOG}")
             path.write_text(text)
         except OSError:
             continue

@@ -1,11 +1,16 @@
 """The flat table of what was said: one row for each segment of a timeline."""
 
+from collections.abc import Sequence
+
 import pyarrow as pa
 
 from ..datasets.ids import row_id
 from ..datasets.table import Table, table_schema
 from .fusion.timeline import UTTERANCES
 from .graph import Graph
+
+VIDEOS = 1024
+"""Videos of which it is looked up together what stands."""
 
 
 def flatten_utterances(graph: Graph, group: int = 32) -> None:
@@ -16,20 +21,31 @@ def flatten_utterances(graph: Graph, group: int = 32) -> None:
     """
     source = graph.table("timeline")
     table = utterances(graph)
-    stand = table.read(["timeline_id", "attempt"]).to_pylist()
-    done = {(row["timeline_id"], row["attempt"]) for row in stand}
-    rows = source.read(["id", "attempt", "status", "segments"]).to_pylist()
-    anew = [r for r in rows if (r["id"], r["attempt"]) not in done]
-    table.drop("timeline_id", {r["id"] for r in anew} & {row["timeline_id"] for row in stand})
-    todo = [r["id"] for r in anew if r["status"] == "ok" and r["segments"]]
-    columns = ["id", "video_id", "uri", "status", "attempt", "config_hash", "utterances"]
+    todo: list[dict] = []
+    superseded: set[str] = set()
+    lines = source.read(["id", "video_id", "attempt", "status", "segments"]).sort_by("video_id")
+    for at in range(0, len(lines), VIDEOS):
+        rows = lines.slice(at, VIDEOS).to_pylist()
+        stand = table.read(["timeline_id", "attempt"], video_ids={r["video_id"] for r in rows})
+        found = stand.group_by(["timeline_id", "attempt"]).aggregate([]).to_pylist()
+        done = {(row["timeline_id"], row["attempt"]) for row in found}
+        anew = [r for r in rows if (r["id"], r["attempt"]) not in done]
+        superseded |= {r["id"] for r in anew} & {row["timeline_id"] for row in found}
+        todo += [r for r in anew if r["status"] == "ok" and r["segments"]]
+    table.drop("timeline_id", superseded)
     for at in range(0, len(todo), group):
-        flat = []
-        for row in source.read(columns, ids=todo[at : at + group], status="ok").to_pylist():
-            for i, said in enumerate(row["utterances"] or []):
-                key = {n: row[n] for n in ("video_id", "uri", "status", "attempt", "config_hash")}
-                flat.append({**said, **key, "id": row_id(row["id"], i), "timeline_id": row["id"]})
-        table.write(pa.Table.from_pylist(flat, schema=table.schema))
+        table.write(_flat(source, todo[at : at + group], table.schema))
+
+
+def _flat(source: Table, lines: Sequence[dict], schema: pa.Schema) -> pa.Table:
+    columns = ["id", "video_id", "uri", "status", "attempt", "config_hash", "utterances"]
+    ids, videos = [r["id"] for r in lines], [r["video_id"] for r in lines]
+    flat = []
+    for row in source.read(columns, video_ids=videos, ids=ids, status="ok").to_pylist():
+        for i, said in enumerate(row["utterances"] or []):
+            key = {n: row[n] for n in ("video_id", "uri", "status", "attempt", "config_hash")}
+            flat.append({**said, **key, "id": row_id(row["id"], i), "timeline_id": row["id"]})
+    return pa.Table.from_pylist(flat, schema=schema)
 
 
 def utterances(graph: Graph) -> Table:

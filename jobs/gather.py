@@ -3,14 +3,16 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 
 from ..datasets import schema
-from ..datasets.table import newest
+from ..datasets.scan import index
+from ..datasets.store import Place, arrow, inside, place
+from ..datasets.table import Table, table_schema
 from .fusion.evidence import Evidence
 
 EVIDENCE = schema.rows(
@@ -57,16 +59,14 @@ class Gather:
                 ids[item["table"]].append(item["id"])
         found: dict[str, dict[str, pa.Table]] = defaultdict(dict)
         videos = rows["video_id"].to_pylist()
+        folders = place(self.run) / "tables"
         for name, names in files.items():
-            folder = Path(self.run) / "tables" / self.tables[name]
-            scan = ds.dataset([str(folder / n) for n in sorted(names)], format="parquet")
-            table = newest(scan.to_table(filter=ds.field("id").isin(ids[name])))
+            table = standing(folders / self.tables[name])
+            stood = table.read(video_ids=videos, ids=ids[name], files=sorted(names))
             for video in videos:
-                mine = table.filter(ds.field("video_id") == video)
+                mine = stood.filter(ds.field("video_id") == video)
                 found[video][name] = mine.sort_by("start_s")
-        probed = ds.dataset(Path(self.run) / "tables" / self.tables["videos"], format="parquet")
-        known = ds.field("video_id").isin(videos)
-        probes = newest(probed.to_table(filter=known & (ds.field("status") == "ok")))
+        probes = standing(folders / self.tables["videos"]).read(video_ids=videos, status="ok")
         for video in videos:
             found[video]["videos"] = probes.filter(ds.field("video_id") == video)
         return found
@@ -88,6 +88,14 @@ class Gather:
             likeness=self.likeness,
             **records,
         )
+
+
+def standing(folder: Place) -> Table:
+    """A table with the columns that its files have; without a file, those that all tables have."""
+    files = index(folder).files()
+    if not files:
+        return Table(folder, table_schema())
+    return Table(folder, pq.read_schema(inside(files[0].place), filesystem=arrow(folder)))
 
 
 def beside(watch: pa.Table, faces: pa.Table) -> pa.Table:

@@ -1,14 +1,14 @@
 """The main job's graph: its phases, in order, and the chain of actors in each."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..cluster.host import Stage
 from ..cluster.phase import Phase
+from ..datasets.store import Place, on_disk
 from ..datasets.table import Table
 from .conclude import Conclude
 from .fusion.rules import Rules
@@ -73,7 +73,7 @@ class Graph:
     """
 
     profile: Profile
-    run: Path
+    run: Place
     span_s: float
     chunk_s: float
     rules: Rules = RULES
@@ -119,7 +119,9 @@ class Graph:
         watching, which spares the small profiles a phase.
         """
         names = [role for roles in ROLES.values() for role in roles]
-        stages = {stage.role: self._placed(stage) for stage in self.profile.stages(names)}
+        chosen = self.profile.stages(names)
+        self._check_place([stage.role for stage in chosen if _keeps_files(stage)])
+        stages = {stage.role: self._placed(stage) for stage in chosen}
         found = {
             name: tuple(stages[role] for role in roles if role in stages)
             for name, roles in ROLES.items()
@@ -137,11 +139,19 @@ class Graph:
 
     def _placed(self, stage: Stage) -> Stage:
         """A stage whose actor knows its folder in the run."""
-        folder = FOLDERS.get(stage.role)
-        names = [f.name for f in fields(stage.actor)]
-        if folder is None or "folder" not in names or getattr(stage.actor, "folder", None):
+        if not _keeps_files(stage):
             return stage
-        return replace(stage, actor=replace(stage.actor, folder=str(self.run / folder)))
+        folder = str(self.run / FOLDERS[stage.role])
+        return replace(stage, actor=replace(stage.actor, folder=folder))
+
+    def _check_place(self, roles: Sequence[str]) -> None:
+        """Refuse a run in a store for roles that need a file system."""
+        if roles and not on_disk(self.run):
+            raise ValueError(
+                f"`out` must be a folder on a file system for the roles {', '.join(roles)} (they "
+                f"keep files of their own there), but is '{self.run}'. Choose another `out`, or "
+                f"leave them out: {' '.join(f'~models.roles.{role}' for role in roles)}"
+            )
 
     def _stages(self, name: str, filled: Mapping[str, tuple[Stage, ...]]) -> tuple[Stage, ...]:
         """The chain of a phase; empty where the profile has no use for it."""
@@ -212,6 +222,13 @@ class Graph:
             name: Of the phase.
             files: The corpus, as manifest of the `videos` phase.
         """
+        return self._manifests().of(name, files)
+
+    def groups(self, name: str, files: pa.Table) -> Iterator[pa.Table]:
+        """The rows of a phase, some videos at a time: all of a large corpus fit in no memory."""
+        return self._manifests().groups(name, files)
+
+    def _manifests(self) -> Manifests:
         return Manifests(
             tables={name: self.table(name) for name in self.phases},
             run=self.run,
@@ -219,16 +236,23 @@ class Graph:
             chunk_s=self.chunk_s,
             rules=self.rules,
             segmentation=self.segmentation,
-        ).of(name, files)
+        )
 
     def stale(self, name: str, manifest: pa.Table) -> frozenset[str]:
         """Rows of a concluding phase that stand, but on other evidence than there is now."""
         if name not in CONCLUSIONS:
             return frozenset()
-        known = self.table(name).read(["id", "digest"])
+        videos = manifest["video_id"].to_pylist()
+        known = self.table(name).read(["id", "digest"], video_ids=videos)
         digests = dict(zip(known["id"].to_pylist(), known["digest"].to_pylist(), strict=True))
         rows = zip(manifest["id"].to_pylist(), manifest["digest"].to_pylist(), strict=True)
         return frozenset(i for i, digest in rows if digests.get(i, digest) != digest)
+
+
+def _keeps_files(stage: Stage) -> bool:
+    """Whether an actor is to keep files of its own in the run's folder."""
+    names = [f.name for f in fields(stage.actor)]
+    return stage.role in FOLDERS and "folder" in names and not getattr(stage.actor, "folder", None)
 
 
 def media_s(files: pa.Table, table: Table) -> float:

@@ -22,11 +22,15 @@ from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from ..datasets.store import is_url
 from .failure import UnexpectedError, recorded
+from .submit import parted
 
 ARGUMENTS = {
     "analyze": "corpus.path",
     "plan": "corpus.path",
+    "clean": "out",
+    "profile": "corpus.path",
     "status": "out",
     "retry": "out",
     "fetch": "models.dir",
@@ -36,7 +40,7 @@ ARGUMENTS = {
 }
 """The key that a bare word fills."""
 
-PATHS = {*ARGUMENTS.values(), "corpus.folder", "models.dir"}
+PATHS = {*ARGUMENTS.values(), "corpus.folder", "models.dir", "profile.dir"}
 """Keys whose value is taken as it stands, whatever characters the path has."""
 
 USAGE = """usage: mien <job> [argument] [key=value ...]
@@ -45,7 +49,7 @@ USAGE = """usage: mien <job> [argument] [key=value ...]
 """
 
 
-class UsageError(Exception):
+class UsageError(ValueError):
     """What was typed cannot be run; says what can."""
 
 
@@ -98,14 +102,18 @@ def _run(name: str, words: list[str]) -> int:
     if name not in jobs:
         raise UsageError(f"there is no job {name!r}{nearest(name, jobs)} Jobs: {', '.join(jobs)}.")
     asks_help = [w for w in words if w in ("-h", "--help")]
-    cfg = configuration(name, [w for w in words if w not in asks_help])
+    words = [w for w in words if w not in asks_help]
+    words, sent = parted(words) if name == "submit" else (words, [])
+    cfg = configuration(name, words)
     if asks_help:
         sys.stdout.write(help_text(name, cfg))
         return 0
     job: Any = built(cfg.job)
+    if sent:
+        job.words = sent
     if hasattr(job, "config"):
         job.config = OmegaConf.to_yaml(cfg)
-    with recorded(Path(cfg.out)):
+    with recorded(cfg.out):
         return job()
 
 
@@ -170,10 +178,11 @@ def sorted_words(words: Sequence[str]) -> tuple[list[str], dict[str, str], list[
 
 def _anchor(cfg: DictConfig) -> None:
     """Make the paths absolute, so that the kept configuration holds from anywhere."""
-    cfg.out = str(Path(cfg.out).absolute())
+    if not is_url(cfg.out):
+        cfg.out = str(Path(cfg.out).absolute())
     for key in ("path", "folder"):
         path = None if OmegaConf.is_missing(cfg.corpus, key) else cfg.corpus.get(key)
-        if path and "://" not in path:
+        if path and not is_url(path):
             cfg.corpus[key] = str(Path(path).absolute())
     for name, python in cfg.cluster.environments.items():
         cfg.cluster.environments[name] = str(Path(python).expanduser().absolute())
@@ -207,7 +216,7 @@ def built(cfg: DictConfig) -> Callable[[], int]:
         raise UsageError(str(cause or error)) from error
     except MissingMandatoryValue as error:
         key = str(error.full_key).removeprefix("job.analyze.")
-        key = key.removeprefix("job.") if ".corpus." in key else key
+        key = re.sub(r"^job\.(corpus|cluster)\.", r"\1.", key)
         raise UsageError(
             f"`{key}` is missing. Give it as a bare word, or as `{key}=...`."
         ) from error

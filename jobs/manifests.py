@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ..actors.transcript import chunks
 from ..datasets import schema
 from ..datasets.ids import row_id
 from ..datasets.segmentation import MODES, segment
+from ..datasets.store import Place
 from ..datasets.table import Table
 from ..datasets.video import spans
 from .fusion.rules import Rules
@@ -22,8 +24,8 @@ from .fusion.utterances import utterances_of
 from .gather import EVIDENCE
 from .recall import POINTER, POINTERS
 
-GROUP = 256
-"""Videos whose rows are held in memory at a time."""
+GROUP = 64
+"""Videos whose rows are held in memory at a time: of half an hour each, 20 000 utterances."""
 SUPERSEDED = ("turns", "speech", "watch")
 """Tables whose rows others can take the place of, for the same content."""
 CONCLUSIONS = ("moments", "timeline")
@@ -63,26 +65,39 @@ class Manifests:
     """
 
     tables: Mapping[str, Table]
-    run: Path
+    run: Place
     span_s: float
     chunk_s: float
     rules: Rules
     segmentation: Segmentation = field(default_factory=Segmentation)
 
-    def of(self, name: str, files: pa.Table) -> pa.Table:
-        """The rows of a phase.
+    def groups(self, name: str, files: pa.Table) -> Iterator[pa.Table]:
+        """The rows of a phase, some videos at a time, so that memory does not grow with the corpus.
+
+        Videos come in the order of their names, and so do their rows in every table: a file holds
+        a short range of videos, and a group is found in few files (`datasets/scan.py`).
 
         Args:
             name: Of the phase.
             files: The corpus, as manifest of the `videos` phase.
+
+        Yields:
+            All rows of the phase for at most `GROUP` videos; groups without a row are left out.
         """
-        if name == "videos":
-            return files
-        parts = [
-            pa.Table.from_pylist(list(self._makers[name](group)), schema=MANIFESTS[name])
-            for group in self._videos(files)
-        ]
-        return pa.concat_tables(parts or [MANIFESTS[name].empty_table()])
+        order = pc.sort_indices(files, [("video_id", "ascending")])
+        for at in range(0, len(order), GROUP):
+            group = files.take(order[at : at + GROUP])
+            if name == "videos":
+                yield group
+            else:
+                rows = list(self._makers[name](self._videos(group)))
+                if rows:
+                    yield pa.Table.from_pylist(rows, schema=MANIFESTS[name])
+
+    def of(self, name: str, files: pa.Table) -> pa.Table:
+        """The rows of a phase, all at once: for a corpus that is small."""
+        schema = files.schema if name == "videos" else MANIFESTS[name]
+        return pa.concat_tables([schema.empty_table(), *self.groups(name, files)])
 
     @property
     def _makers(self) -> dict[str, Callable[[Sequence[dict]], Iterator[dict]]]:
@@ -99,18 +114,21 @@ class Manifests:
             "timeline": self._timeline,
         }
 
-    def _videos(self, files: pa.Table) -> Iterator[list[dict]]:
-        """Videos that could be probed, in groups."""
+    def _videos(self, files: pa.Table) -> list[dict]:
+        """Those of some videos that could be probed, by name."""
         columns = ["id", "fingerprint", "duration_s", "fps", "has_video", "has_audio"]
-        rows = self.tables["videos"].read(columns, ids=files["id"].to_pylist(), status="ok")
+        rows = self.tables["videos"].read(
+            columns,
+            video_ids=files["video_id"].to_pylist(),
+            ids=files["id"].to_pylist(),
+            status="ok",
+        )
         listed = files.select(["id", "video_id", "uri"]).to_pylist()
         places = {file["id"]: file for file in listed}  # the corpus may have been moved
         videos = [{**row, **places[row["id"]]} for row in rows.to_pylist()]
-        videos.sort(key=lambda v: v["video_id"])
         for video in videos:  # of unknown length: nothing to watch, and still a timeline
             video["duration_s"] = video["duration_s"] or 0.0
-        for at in range(0, len(videos), GROUP):
-            yield videos[at : at + GROUP]
+        return sorted(videos, key=lambda v: v["video_id"])
 
     def _rows(self, name: str, columns: Sequence[str], videos: Sequence[dict]) -> dict[str, list]:
         """Rows of some videos that are done and belong to the content they have now."""
@@ -170,7 +188,8 @@ class Manifests:
                 spans(video["duration_s"], self.span_s) if video["has_video"] else []
             ):
                 row = _row("watch", video, start, stop, "unheard" if speech is None else "heard")
-                yield {**row, "fps": video["fps"], "speech": speech}
+                heard = None if speech is None else _within(speech, start, stop)
+                yield {**row, "fps": video["fps"], "speech": heard}
 
     def _faces(self, videos: Sequence[dict]) -> Iterator[dict]:
         for video, row in self._watched(videos):
@@ -323,6 +342,11 @@ def _row(table: str, video: dict, start_s: float, stop_s: float, *more: object) 
 
 def _some(record: dict, *names: str) -> dict[str, Any]:
     return {name: record[name] for name in names}
+
+
+def _within(records: Sequence[dict], start_s: float, stop_s: float) -> list[dict]:
+    """Those that touch a span: a long video has many, and many spans."""
+    return [r for r in records if r["stop_s"] >= start_s and r["start_s"] <= stop_s]
 
 
 def _spans(records: Sequence[dict]) -> list[tuple[float, float]]:

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import cache
 
 from ..actors.actor import Actor
 from ..actors.weights import commercial
 from ..cluster.environments import problem
 from ..cluster.host import Stage
+from ..cluster.memory import read
 from .moments import Choice
 
 
@@ -101,9 +102,10 @@ class Profile:
         return "needs a GPU, and none is here: take `models=cpu`, or its `gpus: 0`, `device: cpu`"
 
 
+@cache
 def devices() -> int:
-    """How many GPUs NVIDIA's driver shows on this machine."""
-    return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
+    """How many GPUs of this machine NVIDIA's driver shows to us."""
+    return len(read().devices)
 
 
 def noncommercial(actor: Actor) -> bool:

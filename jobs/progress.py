@@ -1,10 +1,10 @@
 """Progress, shown while a job runs: bars on a terminal, lines in a log."""
 
+import math
 import os
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console
@@ -20,6 +20,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from ..cluster.report import Report
+from ..datasets.store import Place
 
 LINE_EVERY_S = 15.0
 
@@ -69,23 +70,31 @@ class Progress:
                 report.name, total=report.rows, rate="", failed=""
             )
         self._bars.update(
-            self._tasks[report.name], completed=done, rate=rate(report), failed=failed
+            self._tasks[report.name],
+            total=report.rows,
+            completed=done,
+            rate=rate(report),
+            failed=failed,
         )
         if not console.is_terminal:
             self._say(report, done, failed)
 
     def _say(self, report: Report, done: int, failed: str) -> None:
         now = time.monotonic()
-        if done == report.rows or now - self._said.get(report.name, 0.0) > LINE_EVERY_S:
-            self._said[report.name] = now
+        ended = report.counted and done == report.rows
+        if self._said.get(report.name, 0.0) + LINE_EVERY_S < now or (
+            ended and self._said.get(report.name) != math.inf
+        ):
+            self._said[report.name] = math.inf if ended else now
             finished = report.ok + report.failed
             left = report.todo - finished
             eta = f"{left * report.wall_s / finished:.0f} s left" if finished and left else ""
             kept = f"{report.skipped} stood already" if report.skipped else ""
-            facts = [f"{done}/{report.rows} rows", kept, failed, rate(report), eta]
+            known = f"{report.rows}{'' if report.counted else '+'}"
+            facts = [f"{done}/{known} rows", kept, failed, rate(report), eta]
             console.print(f"{report.name:<10} {', '.join(x for x in facts if x)}")
 
-    def close(self, reports: Sequence[Report], run: Path) -> None:
+    def close(self, reports: Sequence[Report], run: Place) -> None:
         """Print the summary of a run."""
         console.print(summary(reports))
         for report in reports:

@@ -1,54 +1,70 @@
 """`mien report`: the pages of a run, made again from its tables."""
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.dataset as ds
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
-from ..datasets.table import newest, replace
+from ..datasets.store import Place, listed, replace
+from ..datasets.table import Table
 from .conclude import thumbnails
+from .gather import standing
 from .lock import locked
-from .pages.index import render_index
+from .pages.index import Leaf, Totals, page_name, render_index
 from .progress import console
 from .status import opened
+from .tally import CORPUS, read
+
+LINES = 500
+"""Videos of one page of the index; a corpus with more has several pages."""
 
 
-def _table(folder: Path, columns: list[str] | None, **where: object) -> list[dict]:
-    """Newest rows of one of the run's tables, whatever its columns are."""
-    if not any(folder.glob("part-*.parquet")):
-        return []
-    files = [str(p) for p in sorted(folder.glob("part-*.parquet"))]
-    scan = ds.dataset(files, format="parquet")
-    clause = None
-    for name, value in where.items():
-        one = ds.field(name) == value
-        clause = one if clause is None else clause & one
-    helpers = ["id", "attempt"]
-    names = None if columns is None else list(dict.fromkeys([*columns, *helpers]))
-    return newest(scan.to_table(names, filter=clause)).to_pylist()
+def write_index(run: Place, record: dict) -> Place:
+    """Write the corpus page of a run; of a large corpus several, by name.
+
+    Memory is that of one page: each is made from what stands of its videos alone.
+    """
+    corpus = read(run / CORPUS, ["id", "video_id", "uri"])
+    if len(corpus) > LINES:
+        corpus = corpus.sort_by("video_id")
+    parts = [corpus.slice(at, LINES) for at in range(0, max(1, len(corpus)), LINES)]
+    names = [Path(part["uri"][0].as_py()).name for part in parts if len(part)]
+    totals = Totals()
+    for number in range(len(parts), 0, -1):  # the first page last: it has the totals
+        rows = _lines(run, record["tables"], parts[number - 1])
+        totals.add(rows)
+        leaf = Leaf(number=number, names=names, lines=LINES) if len(parts) > 1 else None
+        html = render_index(rows, record, leaf, totals)
+        replace(run / page_name(number), html.encode())
+    for old in listed(run, "index-*.html"):
+        if int(re.sub(r"\D", "", old.place.name) or 0) > len(parts):
+            old.place.unlink()
+    return run / page_name(1)
 
 
-def write_index(run: Path, record: dict) -> Path:
-    """Write the corpus page of a run."""
-    files = pq.read_table(run / "corpus.parquet").to_pylist()
-    tables = {name: run / "tables" / folder for name, folder in record["tables"].items()}
-    probes = {r["id"]: r for r in _table(tables["videos"], _PROBED)}
-    lines = {_content(r): r for r in _table(tables["timeline"], _TIMED)}
-    rows = []
-    for file in files:
+def _lines(run: Place, tables: dict[str, str], files: pa.Table) -> list[dict]:
+    """What the index shows of some files, in their order."""
+    videos = files["video_id"].to_pylist()
+
+    def rows(name: str, columns: list[str]) -> list[dict]:
+        table = standing(run / "tables" / tables[name])
+        return table.read(columns, video_ids=videos).to_pylist() if table.files() else []
+
+    probes = {row["id"]: row for row in rows("videos", _PROBED)}
+    lines = {_content(row): row for row in rows("timeline", _TIMED)}
+    found = []
+    for file in files.to_pylist():
         probe = probes.get(file["id"])
         line = lines.get((file["video_id"], probe["fingerprint"])) if probe else None
-        rows.append(_line(run, file, probe, line))
-    path = run / "index.html"
-    replace(path, render_index(rows, record).encode())
-    return path
+        found.append(_line(file, probe, line))
+    return found
 
 
 _ERROR = ["status", "error_stage", "error_message"]
-_PROBED = ["video_id", "duration_s", "fingerprint", *_ERROR]
+_PROBED = ["id", "video_id", "duration_s", "fingerprint", *_ERROR]
 _COUNTED = ["people", "speakers", "segments", "flags", "warnings", "thumbnail"]
 _TIMED = ["video_id", "fingerprint", *_COUNTED, "emotions", *_ERROR]
 
@@ -58,14 +74,14 @@ def _content(row: dict) -> tuple[str, str | None]:
     return row["video_id"], row["fingerprint"]
 
 
-def _line(run: Path, file: dict, probe: dict | None, line: dict | None) -> dict:
+def _line(file: dict, probe: dict | None, line: dict | None) -> dict:
     failed = next((r for r in (probe, line) if r and r["status"] == "failed"), None)
-    page = run / "videos" / file["video_id"] / "report.html"
+    shown = line is not None and line["status"] == "ok"  # its page was written before the row
     row = {
         "video_id": file["video_id"],
         "uri": file["uri"],
         "title": Path(file["uri"]).name,
-        "page": f"videos/{file['video_id']}/report.html" if page.exists() else None,
+        "page": f"videos/{file['video_id']}/report.html" if shown else None,
         "duration": probe["duration_s"] if probe else None,
         "status": "failed" if failed else "ok" if line else "outstanding",
         "error_stage": failed["error_stage"] if failed else None,
@@ -91,34 +107,46 @@ class Report:
     def __call__(self) -> int:
         """Write each page and the index."""
         run, record = opened(self.run)
-        tables = {name: run / "tables" / folder for name, folder in record["tables"].items()}
-        files = pq.read_table(run / "corpus.parquet", columns=["id"])["id"].to_pylist()
-        probes = _table(tables["videos"], ["id", "video_id", "fingerprint"], status="ok")
         with locked(run):
-            for probe in (p for p in probes if p["id"] in set(files)):
-                self._page(run, tables, probe)
+            self.write_pages(run, record)
             console.print(f"Open {write_index(run, record)}")
         return 0
 
-    def _page(self, run: Path, tables: dict[str, Path], probe: dict) -> None:
+    def write_pages(self, run: Place, record: dict) -> None:
+        """Write the page of each video again; whoever calls holds the run's lock."""
+        tables = {name: run / "tables" / folder for name, folder in record["tables"].items()}
+        corpus = read(run / CORPUS, ["id", "video_id"]).sort_by("video_id")
+        columns = ["id", "video_id", "fingerprint"]
+        for at in range(0, len(corpus), LINES):
+            files = corpus.slice(at, LINES)
+            about = {name: files[name].to_pylist() for name in ("id", "video_id")}
+            probed = standing(tables["videos"])
+            for probe in probed.read(
+                columns, video_ids=about["video_id"], ids=about["id"], status="ok"
+            ).to_pylist():
+                self._page(run, tables, probe)
+
+    def _page(self, run: Place, tables: dict[str, Place], probe: dict) -> None:
         from .pages.page import render
 
-        now = {"video_id": probe["video_id"], "fingerprint": probe["fingerprint"]}
-        for line in _table(tables["timeline"], ["timeline", "status"], status="ok", **now):
+        table = standing(tables["timeline"])
+        for line in _about(table, ["timeline"], probe).to_pylist() if table.files() else []:
             made = json.loads(line["timeline"])
             html = render(
-                made, media=made["uri"], thumbnails=thumbnails(_watch(tables.get("watch"), **now))
+                made, media=made["uri"], thumbnails=thumbnails(_watched(tables.get("watch"), probe))
             )
             replace(run / "videos" / probe["video_id"] / "report.html", html.encode())
             console.print(f"{probe['video_id']}: report.html")
 
 
-def _watch(folder: Path | None, video_id: str, fingerprint: str) -> pa.Table | None:
-    if folder is None or not any(folder.glob("part-*.parquet")):
-        return None
-    files = [str(p) for p in sorted(folder.glob("part-*.parquet"))]
-    where = (ds.field("video_id") == video_id) & (ds.field("fingerprint") == fingerprint)
-    where &= ds.field("status") == "ok"
-    columns = ["id", "attempt", "start_s", "frames"]
-    rows = ds.dataset(files, format="parquet").to_table(columns, filter=where)
-    return newest(rows).sort_by("start_s")
+def _about(table: Table, columns: list[str], probe: dict) -> pa.Table:
+    """What was found in a video as it was probed."""
+    rows = table.read([*columns, "fingerprint"], video_ids=[probe["video_id"]], status="ok")
+    return rows.filter(pc.field("fingerprint") == probe["fingerprint"])
+
+
+def _watched(folder: Place | None, probe: dict) -> pa.Table | tuple[()]:
+    table = None if folder is None else standing(folder)
+    if table is None or not table.files():
+        return ()
+    return _about(table, ["start_s", "frames"], probe).sort_by("start_s")

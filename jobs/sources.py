@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..actors.weights import Weights, content
-from ..datasets.table import replace
+from ..datasets.store import replace
 from . import provenance
 
 RECORD = "SOURCES.json"

@@ -2,29 +2,25 @@
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from omegaconf import OmegaConf
 from rich.markup import escape
 from rich.table import Table as Lines
 
-from ..datasets.schema import KEY, OUTCOME
-from ..datasets.table import Table, table_schema
+from ..datasets.store import Place, place
 from .progress import console
+from .tally import tallies
 
 RECORD = "run.json"
-CORPUS = "corpus.parquet"
 
 
-def opened(run: str) -> tuple[Path, dict]:
+def opened(run: str) -> tuple[Place, dict]:
     """Find a run's folder and its record.
 
     Raises:
         ValueError: There is none; says what to do.
     """
-    folder = Path(run).resolve()
+    folder = place(run)
     record = folder / RECORD
     if not record.exists():
         raise ValueError(
@@ -38,36 +34,6 @@ def opened(run: str) -> tuple[Path, dict]:
             f"'{record}' cannot be read ({error}): remove it, and give `mien analyze` again; "
             "the tables are kept."
         ) from error
-
-
-def rows_of(phase: str) -> str:
-    """Where a run keeps which rows a phase has now; others in its table are superseded."""
-    return f"manifests/{phase}.ids.parquet"
-
-
-def outcomes(run: Path, record: dict) -> dict[str, list[dict]]:
-    """Key and outcome of the rows of each table that are about the corpus as it is now.
-
-    Rows of files that left it, or that have other content since, and rows that others took the
-    place of (the utterances of an earlier transcript), are left out.
-    """
-    columns = [n for n in (*KEY.names, *OUTCOME.names) if n not in ("models", "timings")]
-    schema = table_schema(pa.schema([("fingerprint", pa.string())]))
-    corpus = pq.read_table(run / CORPUS, columns=["id"])["id"].to_pylist()
-    videos, found = set(corpus), {}
-    contents: set[tuple[str, str | None]] = set()
-    for name, table in record["tables"].items():
-        rows = Table(run / "tables" / table, schema).read([*columns, "fingerprint"]).to_pylist()
-        if name == "videos":
-            rows = [r for r in rows if r["id"] in videos]
-            contents = {(r["video_id"], r["fingerprint"]) for r in rows}
-            contents |= {(r["video_id"], None) for r in rows}  # `utterances` has no such column
-        rows = [r for r in rows if (r["video_id"], r["fingerprint"]) in contents]
-        if (run / rows_of(name)).exists():
-            now = set(pq.read_table(run / rows_of(name))["id"].to_pylist())
-            rows = [r for r in rows if r["id"] in now]
-        found[name] = rows
-    return found
 
 
 @dataclass(kw_only=True)
@@ -91,24 +57,21 @@ class Status:
         """
         folder, record = opened(self.run)
         lines = Lines("table", "rows", "ok", "failed", "files", title=str(folder))
-        failed = []
-        for name, rows in outcomes(folder, record).items():
-            bad = [r for r in rows if r["status"] == "failed"]
-            failed += bad
-            table = folder / "tables" / record["tables"][name]
-            parts = len(list(table.glob("part-*.parquet")))
-            counts = (len(rows), len(rows) - len(bad), len(bad), parts)
-            lines.add_row(name, *(str(n) for n in counts))
+        found = tallies(folder, record["tables"], self.failures)
+        for name, t in found.items():
+            lines.add_row(name, *(str(n) for n in (t.rows, t.rows - t.failed, t.failed, t.files)))
         console.print(lines)
-        for row in failed[: self.failures]:
+        listed = [row for tally in found.values() for row in tally.failures][: self.failures]
+        for row in listed:
             span = "" if row["start_s"] is None else f" [{row['start_s']:g}-{row['stop_s']:g} s]"
             console.print(
                 f"[red]failed[/red] {escape(repr(row['uri'])[1:-1])}{escape(span)} "
                 f"{row['error_stage']}: {row['error_type']}: {escape(str(row['error_message']))} "
                 f"(attempt {row['attempt']})"
             )
-        if len(failed) > self.failures:
-            console.print(f"... and {len(failed) - self.failures} more (`job.failures=N` lists N)")
+        failed = sum(tally.failed for tally in found.values())
+        if failed > len(listed):
+            console.print(f"... and {failed - len(listed)} more (`job.failures=N` lists N)")
         for skipped in record["corpus"].get("skipped") or []:
             console.print(
                 f"[yellow]skipped[/yellow] {escape(repr(skipped['uri'])[1:-1])} {skipped['reason']}"

@@ -2,11 +2,11 @@
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 
 from rich.markup import escape
 
 from ..datasets import timeline
+from ..datasets.store import place
 from .progress import console
 
 
@@ -26,8 +26,8 @@ class Validate:
         Returns:
             0 when all are valid, 1 otherwise.
         """
-        root = Path(self.path)
-        files = sorted(root.rglob("timeline.json")) if root.is_dir() else [root]
+        root = place(self.path)
+        files = sorted(root.rglob("timeline.json"), key=str) if root.is_dir() else [root]
         if not files or not files[0].exists():
             raise ValueError(f"`path` must be a timeline or a run, but '{root}' holds none.")
         wrong = 0

@@ -1,6 +1,8 @@
 """The corpus page: a line for every video, and what the run did."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ...datasets.schema import LABELS
@@ -27,7 +29,58 @@ CURES = (
 """Words of an error, and what a user can do about it."""
 
 
-def render_index(rows: list[dict[str, Any]], summary: dict[str, Any]) -> str:
+@dataclass(kw_only=True)
+class Totals:
+    """What the pages of an index hold together.
+
+    Attributes:
+        videos: All of them.
+        failed: Those that failed, or are outstanding.
+        media_s: Their length, as far as it is known.
+    """
+
+    videos: int = 0
+    failed: int = 0
+    media_s: float = 0.0
+
+    def add(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Count the rows of one page."""
+        self.videos += len(rows)
+        self.failed += sum(_failed(row) for row in rows)
+        self.media_s += sum(row.get("duration") or 0.0 for row in rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leaf:
+    """One page of an index that has several.
+
+    Attributes:
+        number: From 1.
+        names: The first video of each page.
+        lines: Videos of a page.
+    """
+
+    number: int
+    names: Sequence[str]
+    lines: int
+
+
+def page_name(number: int) -> str:
+    """The file of a page of the index.
+
+    Example:
+        >>> page_name(1), page_name(2)
+        ('index.html', 'index-2.html')
+    """
+    return "index.html" if number == 1 else f"index-{number}.html"
+
+
+def render_index(
+    rows: list[dict[str, Any]],
+    summary: dict[str, Any],
+    leaf: Leaf | None = None,
+    totals: Totals | None = None,
+) -> str:
     """Write the corpus page.
 
     Args:
@@ -37,12 +90,17 @@ def render_index(rows: list[dict[str, Any]], summary: dict[str, Any]) -> str:
             `thumbnail` (JPEG or None). Any key may be missing or None: unknown.
         summary: `phases`, `wall_s`, `peak_memory_gb`, `machine`, `models`, `versions`, `git`,
             `command`; any key may be missing.
+        leaf: Which page of several this is.
+        totals: Of all pages; of these rows by default.
 
     Returns:
         The HTML: one file that opens no connection.
     """
     room = MAX_THUMBNAIL_BYTES
     lines = []
+    if totals is None:
+        totals = Totals()
+        totals.add(rows)
     for row in rows:
         picture = row.get("thumbnail")
         room -= len(picture or b"")
@@ -54,7 +112,9 @@ def render_index(rows: list[dict[str, Any]], summary: dict[str, Any]) -> str:
         videos=[line for line in lines if not line["failed"]],
         failures=[line for line in lines if line["failed"]],
         labels=LABELS,
-        total_s=sum(line["duration"] or 0 for line in lines),
+        totals=totals,
+        leaf=leaf,
+        pages=[(href(page_name(i)), name) for i, name in enumerate(leaf.names, 1)] if leaf else [],
         summary=_summary(clean(summary)),
     )
 
@@ -73,9 +133,12 @@ def cure(message: str | None) -> str:
     return "Read the reason; once its cause is gone, run `mien retry`."
 
 
+def _failed(row: dict[str, Any]) -> bool:
+    return row.get("status", "ok") != "ok"
+
+
 def _line(row: dict[str, Any], picture: bytes | None) -> dict[str, Any]:
     plain = clean({key: value for key, value in row.items() if key != "thumbnail"})
-    failed = plain.get("status", "ok") != "ok"
     shares = plain.get("emotions") or {}
     whole = sum(shares.get(label) or 0 for label in LABELS)
     return {
@@ -91,7 +154,7 @@ def _line(row: dict[str, Any], picture: bytes | None) -> dict[str, Any]:
             for label in sorted(LABELS, key=lambda label: -(shares.get(label) or 0))
             if whole and shares.get(label)
         ],
-        "failed": failed,
+        "failed": _failed(plain),
         "stage": plain.get("error_stage") or "unknown stage",
         "message": plain.get("error_message") or "no reason recorded",
         "cure": cure(plain.get("error_message")),

@@ -27,6 +27,7 @@ from mien.actors.claude_batch import BatchError, UnclearError
 from mien.actors.claude_desk import CutAnswerError, RefusedError
 from mien.actors.prompts import KINDS, MalformedAnswerError
 from mien.cluster.host import Host, Stage, begin
+from mien.cluster.journal import Journal
 from mien.datasets.schema import NOTE
 
 pytestmark = [pytest.mark.models, pytest.mark.filterwarnings("default")]
@@ -65,9 +66,9 @@ def rows(texts: list[str], kind: str = "flag", pictures: int = 1) -> pa.Table:
     )
 
 
-def hosted(actor: Claude, table: pa.Table, scratch: Path) -> list[dict]:
+def hosted(actor: Claude, table: pa.Table) -> list[dict]:
     """Through all that surrounds `process`: batches that raise are bisected."""
-    host = Host(cloudpickle.dumps([Stage(role="note", actor=actor)]), str(scratch))
+    host = Host(cloudpickle.dumps([Stage(role="note", actor=actor)]), Journal())
     for name in ("video_id", "uri"):
         table = table.append_column(name, pa.array(["v"] * len(table)))
     return host(begin(table, "hash", [1] * len(table))).to_pylist()
@@ -317,7 +318,7 @@ def test_a_row_at_fault_harms_no_other_and_nothing_is_paid_twice(
     actor = Claude(
         folder=str(tmp_path / "api"), base_url=server.url, batch_size=8, mode=mode, poll_s=0.02
     )
-    found = hosted(actor, table, tmp_path)
+    found = hosted(actor, table)
     assert [row["status"] for row in found] == [
         *("ok", "ok", "failed", "ok", "ok", "ok", "failed", "ok"),
     ]
@@ -338,7 +339,7 @@ def test_a_spent_budget_is_not_asked_beyond(server: Server, tmp_path: Path) -> N
         parallel=1,
         batch_size=8,
     )
-    found = hosted(actor, rows([f"t{i}" for i in range(8)]), tmp_path)
+    found = hosted(actor, rows([f"t{i}" for i in range(8)]))
     good = [row for row in found if row["status"] == "ok"]
     failed = [row for row in found if row["status"] == "failed"]
     assert good
@@ -485,7 +486,7 @@ def test_rows_of_a_batch_fail_alone(server: Server, tmp_path: Path) -> None:
     actor = Claude(
         folder=str(tmp_path / "api"), base_url=server.url, mode="batches", poll_s=0.02, batch_size=9
     )
-    found = hosted(actor, rows(["a", "b", "c", "d", "e"]), tmp_path)
+    found = hosted(actor, rows(["a", "b", "c", "d", "e"]))
     assert [row["status"] for row in found] == ["ok", *["failed"] * 4]
     types = [row["error_type"] for row in found]
     assert types == [None, *["BatchError"] * 3, "RefusedError"]
@@ -613,7 +614,7 @@ def test_a_batch_goes_as_far_as_the_budget_reaches(server: Server, tmp_path: Pat
         batch_size=9,
         budget_usd=0.035,
     )
-    found = hosted(actor, rows([f"t{i}" for i in range(6)]), tmp_path)
+    found = hosted(actor, rows([f"t{i}" for i in range(6)]))
     assert [row["status"] for row in found] == [*["ok"] * 3, *["failed"] * 3]
     assert {row["error_type"] for row in found[3:]} == {"BudgetError"}
     assert len(server.bodies) == 3

@@ -1,7 +1,10 @@
 """Micro-batches, precision and devices, with torch."""
 
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pyarrow as pa
@@ -10,7 +13,8 @@ import pytest
 pytestmark = [pytest.mark.models, pytest.mark.filterwarnings("default")]
 torch = pytest.importorskip("torch")
 
-from mien.actors.neural import Neural, out_of_memory  # noqa: E402
+from mien.actors import devices  # noqa: E402
+from mien.actors.neural import CALM, Neural, out_of_memory  # noqa: E402
 
 
 @dataclass(kw_only=True)
@@ -69,6 +73,105 @@ def test_later_micro_batches_begin_at_the_size_that_fits() -> None:
     sizes.clear()
     net.through(list(range(8)), stacked, bounded(4, sizes))
     assert sizes == [4, 4]
+
+
+def test_a_micro_batch_grows_back_when_it_has_gone_well_for_a_while() -> None:
+    """Another process took the memory for a time."""
+    sizes: list[int] = []
+    net = Net(micro_batch=16)
+    net.through(list(range(16)), stacked, bounded(4, sizes))
+    assert net.micro_batch == 4
+    free = bounded(1000, sizes)
+    net.through(list(range(4 * (CALM - 4))), stacked, free)  # four went well before
+    assert net.micro_batch == 4
+    net.through(list(range(8 * CALM)), stacked, free)
+    sizes.clear()
+    net.through(list(range(33)), stacked, free)
+    assert sizes == [16, 16, 1]  # and no further: it is what was asked for
+
+
+def test_growing_where_there_is_no_room_becomes_ever_rarer() -> None:
+    sizes: list[int] = []
+    net = Net(micro_batch=8)
+    failed = []
+    for call in range(8 * CALM):
+        sizes.clear()
+        net.through(list(range(8)), stacked, bounded(4, sizes))
+        failed += [call] if 8 in sizes else []
+    assert failed == [0, 16, 48, 112, 240]  # after 32, 64, 128, ... micro-batches, two a call
+
+
+def test_short_micro_batches_prove_nothing() -> None:
+    sizes: list[int] = []
+    net = Net(micro_batch=8)
+    net.through(list(range(8)), stacked, bounded(4, sizes))
+    for _ in range(3 * CALM):
+        net.through([1, 2], stacked, bounded(4, sizes))
+    assert net.micro_batch == 4
+
+
+def test_a_micro_batch_that_was_set_stays() -> None:
+    net = Net(micro_batch=16)
+    net.micro_batch = 2
+    for _ in range(3 * CALM):
+        net.through([1, 2], stacked, bounded(2, []))
+    assert net.micro_batch == 2
+
+
+class FakeCuda:
+    """A CUDA with one device of 100 GB."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.fractions: list[tuple[float, int]] = []
+        properties = SimpleNamespace(total_memory=100 * 10**9)
+        monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: properties)
+        monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", self._bound)
+        monkeypatch.setattr(devices, "_GRANTED_GB", {})
+
+    def _bound(self, fraction: float, device: int) -> None:
+        self.fractions.append((fraction, device))
+
+
+def test_a_process_is_bound_to_what_its_actors_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = FakeCuda(monkeypatch)
+    net = Net(device="cuda", memory_gb=8.0)
+    net.bound()
+    net.bound()  # a second network of the same actor
+    assert cuda.fractions == [(0.08, 0)]
+    Net(device="cuda:0", memory_gb=24.0).bound()  # a neighbour in the same process
+    assert cuda.fractions[1:] == [(0.32, 0)]
+    Net(device="cuda:1", memory_gb=24.0).bound()
+    assert cuda.fractions[2:] == [(0.24, 1)]
+    Net(device="cuda", memory_gb=float("inf")).bound()
+    assert cuda.fractions[3:] == [(1.0, 0)]
+
+
+def test_without_a_device_nothing_is_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = FakeCuda(monkeypatch)
+    Net(device="cpu").placed(torch.nn.Identity())
+    assert cuda.fractions == []
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_a_process_cannot_take_more_than_it_was_granted() -> None:
+    """In a process of its own: the bound cannot be lifted again."""
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    code = (
+        "import torch\n"
+        "from mien.actors.devices import grant\n"
+        "from mien.actors.neural import out_of_memory\n"
+        "grant(torch.device('cuda'), 1.0)\n"
+        "held = torch.empty(700_000_000, dtype=torch.uint8, device='cuda')\n"
+        "try:\n    torch.empty(700_000_000, dtype=torch.uint8, device='cuda')\n"
+        "except Exception as error:\n    print(out_of_memory(error))\n"
+        "grant(torch.device('cuda'), 1.0)\n"
+        "torch.empty(700_000_000, dtype=torch.uint8, device='cuda')\n"
+        "print('then it fits')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n") == ["True", "then it fits", ""]
 
 
 def test_a_single_item_that_never_fits_is_an_error() -> None:

@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -275,6 +276,28 @@ def test_pictures_can_be_shown_as_one_clip(engine: VLLM, models_dir: Path) -> No
         assert clip.process(moments(2, seed=9))["answer"].null_count == 0
     finally:
         clip.close()
+
+
+def test_a_model_that_its_memory_cannot_hold_is_refused_before_it_is_loaded(
+    models_dir: Path,
+) -> None:
+    tight = configured(models_dir, memory_gb=0.25)
+    with pytest.raises(ValueError, match=r"`memory_gb` must be greater than the weights \(0\.0\)"):
+        tight.setup()
+
+
+def test_vllm_looks_for_the_memory_that_the_plan_gave_it(
+    models_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GB10 of 130.7 GB: a share of 28, of which 4 are the cache."""
+    found = SimpleNamespace(total_memory=130_663_641_088)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: found)
+    arguments = configured(models_dir, kv_cache_gb=4.0, memory_gb=28.0).arguments()
+    assert arguments["kv_cache_memory_bytes"] == 4 * 10**9
+    assert arguments["gpu_memory_utilization"] == pytest.approx(0.2143, abs=1e-4)
+    arguments = configured(models_dir, memory_gb=500.0).arguments()
+    assert arguments["gpu_memory_utilization"] == 0.95
 
 
 def test_the_frames_of_a_clip_have_one_size() -> None:

@@ -11,6 +11,7 @@ import pytest
 from mien.actors.prompts import MalformedAnswerError, prompt_for
 from mien.actors.vlm import NoteTaker, Question, Reply, opened, spread, total
 from mien.cluster.host import Host, Stage, begin
+from mien.cluster.journal import Journal
 from mien.datasets.schema import NOTE, PICTURES
 
 GOOD = {
@@ -170,7 +171,7 @@ def test_one_bad_answer_in_a_batch_of_eight_costs_nobody_else_anything(
     texts[5] = "broken"
     manifest = moments(*texts).append_column("id", pa.array([f"r{i}" for i in range(8)]))
     rows = begin(manifest, "hash", [1] * 8)
-    host = Host(cloudpickle.dumps([Stage(role="notes", actor=Scripted())]), str(tmp_path))
+    host = Host(cloudpickle.dumps([Stage(role="notes", actor=Scripted())]), Journal())
     done = host(rows).to_pylist()
     assert [row["status"] for row in done] == ["ok"] * 5 + ["failed"] + ["ok"] * 2
     assert [row["summary"] for row in done if row["status"] == "ok"] == ["Somebody sits."] * 7

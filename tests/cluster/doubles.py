@@ -20,8 +20,10 @@ class Double(Actor):
 
     Attributes:
         slow_s: Time per row.
-        tally: Folder in which each processed id leaves a mark.
+        tally: Folder in which each processed id leaves a mark, and each worker that is closed.
         broken: What goes wrong in `setup`.
+        memory_rows: Rows that fit into memory at once.
+        leak_rows: Rows after which a worker has leaked all its memory.
     """
 
     reads: ClassVar[tuple[str, ...]] = ("x", "order")
@@ -32,8 +34,10 @@ class Double(Actor):
     tally: str | None = None
     broken: str | None = None
     memory_rows: int = 1000
+    leak_rows: int = 10**9
 
     def setup(self) -> None:
+        self._seen = 0
         if self.broken == "raise":
             raise OSError("no such weights: 'double.pt'")
         if self.broken == "exit":
@@ -42,26 +46,54 @@ class Double(Actor):
     def process(self, rows: pa.Table) -> pa.Table:
         if len(rows) > self.memory_rows:
             raise MemoryError("out of memory")
+        self._seen += len(rows)
+        if self._seen > self.leak_rows:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB.")
         orders = rows["order"].to_pylist()
         for name, order in zip(rows["id"].to_pylist(), orders, strict=True):
             time.sleep(self.slow_s)
-            if order == "raise":
-                raise ValueError(f"row {name} cannot be doubled")
-            if order == "poison":
-                raise RuntimeError("CUDA error: an illegal memory access was encountered")
-            if order == "die":
-                os.kill(os.getpid(), signal.SIGKILL)
-            if order == "die once" and self.tally and not Path(self.tally, "died").exists():
-                Path(self.tally, "died").touch()
-                os.kill(os.getpid(), signal.SIGKILL)
+            self._obey(order, name)
             if self.tally:
                 Path(self.tally, name).touch()
+        if "nothing" in orders:
+            return None
         twice = [2 * x for x in rows["x"].to_pylist()]
         if "short" in orders:
             twice.pop()
         if "wrong columns" in orders:
             return pa.table({"thrice": twice})
         return answer({"twice": twice}, self.adds)
+
+    def _obey(self, order: str | None, name: str) -> None:
+        if order == "raise":
+            raise ValueError(f"row {name} cannot be doubled")
+        if order == "raise bytes":
+            raise ValueError(os.fsdecode(b"no such file: \xff"))
+        if order == "memory":
+            raise MemoryError
+        if order == "poison":
+            raise RuntimeError("CUDA error: device-side assert triggered")
+        if order == "panic":
+            raise Panic("called `Option::unwrap()` on a `None` value")
+        if order == "leave":
+            sys.exit("no licence")
+        if order == "exit":
+            os._exit(3)
+        if order == "hang":
+            time.sleep(10_000)
+        if order == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if order == "die once" and self.tally and not Path(self.tally, "died").exists():
+            Path(self.tally, "died").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def close(self) -> None:
+        if self.tally:
+            Path(self.tally, f"closed {os.getpid()}").touch()
+
+
+class Panic(BaseException):
+    """As the libraries that are written in Rust raise it."""
 
 
 def manifest(orders: list[str | None]) -> pa.Table:

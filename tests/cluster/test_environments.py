@@ -27,8 +27,9 @@ from mien.cluster.environments import (
     recipe,
     runtime_env,
 )
+from mien.cluster.execution import Terms, run
 from mien.cluster.host import SetupError, Stage
-from mien.cluster.phase import Phase, run
+from mien.cluster.phase import Phase
 from mien.cluster.session import Cluster, session
 from mien.cluster.trial import Trial
 
@@ -191,7 +192,9 @@ def test_two_environments_work_in_one_phase(
     environments = {"other": other}
     Trial([stages], environments).wait()
     phase = Phase(name="toy", stages=stages)
-    report = run(phase, doubles.manifest([None] * 12), tmp_path, environments=environments)
+    report = run(
+        phase, doubles.manifest([None] * 12), tmp_path, terms=Terms(environments=environments)
+    )
     assert (report.ok, report.failed, report.workers) == (12, 0, 3)
     rows = phase.table(tmp_path).read([s.role for s in stages]).to_pylist()
     for row in rows:

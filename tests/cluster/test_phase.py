@@ -11,10 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from mien.cluster.execution import run
 from mien.cluster.host import SetupError, Stage
-from mien.cluster.phase import Phase, Sink, outstanding, run
+from mien.cluster.phase import Phase
 from mien.cluster.session import Cluster, session
+from mien.cluster.sink import Sink
 from mien.cluster.trial import Trial
+from mien.cluster.waves import Again, outstanding
 
 
 def phase(doubles: ModuleType, **parameters: Any) -> Phase:  # noqa: ANN401
@@ -71,7 +74,7 @@ def test_every_row_stands_once_and_nothing_is_done_twice(
     assert not list(tally.iterdir())
 
     healed = doubles.manifest([None] * 20)
-    retried = run(toy, healed, tmp_path, retry=True)
+    retried = run(toy, healed, tmp_path, again=Again(failed=True))
     assert (retried.skipped, retried.ok) == (18, 2)
     newest = toy.table(tmp_path).read(["id", "status", "attempt"]).to_pylist()
     assert len(newest) == 20
@@ -132,9 +135,9 @@ def test_outstanding_rows_and_their_attempts(doubles: ModuleType, tmp_path: Path
     table.write(pa.table(columns, schema=table.schema))
     todo, attempts = outstanding(table, manifest)
     assert (todo["id"].to_pylist(), attempts) == (["row002"], [1])
-    todo, attempts = outstanding(table, manifest, retry=True)
+    todo, attempts = outstanding(table, manifest, Again(failed=True))
     assert (todo["id"].to_pylist(), attempts) == (["row001", "row002"], [2, 1])
-    todo, attempts = outstanding(table, manifest, stale={"row000"})
+    todo, attempts = outstanding(table, manifest, Again(stale=lambda rows: {"row000"}))
     assert (todo["id"].to_pylist(), attempts) == (["row000", "row002"], [2, 1])
 
 

@@ -1,13 +1,23 @@
 """The session's parameters, and what it leaves behind."""
 
 import os
+import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import ray
+from ray.cluster_utils import Cluster as Raylets
 
+from mien.cluster import wheel
 from mien.cluster.session import Cluster, session
+
+WITHOUT_MIEN = """
+import sys
+sys.meta_path[:] = [f for f in sys.meta_path if not str(f.__module__).startswith("__editable__")]
+"""
 
 
 @pytest.mark.parametrize(
@@ -15,8 +25,12 @@ from mien.cluster.session import Cluster, session
     [
         ({"cores": 0}, r"`cluster.cores` must be at least 1, but is 0"),
         ({"gpus": -1}, r"`cluster.gpus` must be at least 0, but is -1"),
+        ({"memory_gb": 0.0}, r"`cluster.memory_gb` must be greater than 0, but is 0"),
+        ({"reserve_gb": -1.0}, r"`cluster.reserve_gb` must be at least 0, but is -1"),
         ({"object_store_gb": 0.01}, r"`cluster.object_store_gb` must be at least 0.1"),
         ({"spare_cpus": 1}, r"`cluster.spare_cpus` must be at least 2 .* but is 1"),
+        ({"nodes": 2}, r"`cluster.nodes` must be 1 where Ray is started here, but is 2"),
+        ({"address": "ray://head:10001"}, r"`cluster.address` must be `auto` or `HOST:PORT`"),
     ],
 )
 def test_bad_parameters_are_refused(parameters: dict, message: str) -> None:
@@ -24,18 +38,94 @@ def test_bad_parameters_are_refused(parameters: dict, message: str) -> None:
         Cluster(**parameters)
 
 
+def test_this_machine_is_described_before_ray_starts() -> None:
+    cluster = Cluster(cores=3, gpus=2, memory_gb=5.0)
+    (node,) = cluster.machine().nodes
+    assert (node.cpus, node.memory_gb, node.gpus) == (3, 5.0, 2)
+    measured = Cluster(cores=3)
+    (node,) = measured.machine().nodes
+    assert node.memory_gb is None or node.memory_gb > 0
+    assert measured.machine().nodes[0] is node  # read once: Ray is given what the plan was
+
+
 @pytest.mark.ray
 def test_a_session_is_bounded_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")  # of no concern to a session of our own
     dead = Path(tempfile.mkdtemp(prefix="mien-999999999-"))  # of a process that was killed
     folders = f"mien-{os.getpid()}-*"
     before = set(Path(tempfile.gettempdir()).glob(folders))
-    with session(Cluster(cores=3, object_store_gb=0.2)):
+    with session(Cluster(cores=3, object_store_gb=0.2, memory_gb=1.5)):
         assert not dead.exists()
-        assert ray.cluster_resources()["CPU"] == 5
-        assert ray.cluster_resources()["object_store_memory"] == pytest.approx(
-            0.2 * 2**30, rel=0.01
-        )
+        resources = ray.cluster_resources()
+        assert resources["CPU"] == 5
+        assert resources["object_store_memory"] == pytest.approx(0.2e9, rel=0.01)
+        assert resources["memory"] == pytest.approx(1.5e9, rel=0.01)
         own = list(set(Path(tempfile.gettempdir()).glob(folders)) - before)
         assert len(own) == 1
     assert not own[0].exists()
     assert not ray.is_initialized()
+
+
+@pytest.mark.ray
+def test_no_ray_at_an_address_is_an_error_that_names_it() -> None:
+    with (
+        pytest.raises(ConnectionError, match=r"no Ray can be reached .* \('127.0.0.1:1'\)"),
+        session(Cluster(address="127.0.0.1:1")),
+    ):
+        pass
+
+
+@pytest.fixture
+def raylets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Raylets]:
+    """A Ray cluster of two nodes that stands already, and whose workers do not find mien."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    (tmp_path / "sitecustomize.py").write_text(WITHOUT_MIEN)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    small: dict[str, Any] = {"object_store_memory": 80_000_000, "memory": 10**9}
+    cluster = Raylets(initialize_head=True, head_node_args={"num_cpus": 2, **small})
+    try:
+        cluster.add_node(num_cpus=4, **small)
+        yield cluster
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+
+
+@pytest.mark.ray
+def test_a_cluster_that_stands_is_joined_and_given_the_code(raylets: Raylets) -> None:
+    def code() -> str:
+        from mien.cluster import host
+
+        return host.__file__
+
+    def found(**env: Any) -> list[str]:  # noqa: ANN401
+        task = ray.remote(num_cpus=1, scheduling_strategy="SPREAD", runtime_env=env)(code)
+        return ray.get([task.remote() for _ in range(4)])
+
+    with (
+        session(Cluster(address=raylets.address, ship=False)),
+        pytest.raises(ModuleNotFoundError, match="mien"),
+    ):
+        found()
+    assert not ray.is_initialized()
+
+    shipped = Cluster(address=raylets.address, nodes=2)
+    with session(shipped):
+        nodes = shipped.machine().nodes  # two CPUs are spared, where most are
+        assert [(n.cpus, n.memory_gb, n.gpus) for n in nodes] == [(2, 1.0, 0), (2, 1.0, 0)]
+        here = Path(wheel.__file__).with_name("host.py").read_bytes()
+        another = found(py_executable=sys.executable, env_vars={"PYTHONPATH": "/not/here"})
+        for path in map(Path, [*found(), *another]):
+            assert "py_modules_files" in path.parts
+            assert path.read_bytes() == here
+    assert len(raylets.list_all_nodes()) == 2, "it stands as before"
+
+
+@pytest.mark.ray
+def test_nodes_that_do_not_come_are_an_error(raylets: Raylets) -> None:
+    cluster = Cluster(address=raylets.address, nodes=3, wait_s=1, ship=False)
+    with (
+        pytest.raises(ConnectionError, match=r"`cluster.nodes` is 3, but after 1 s .* has 2"),
+        session(cluster),
+    ):
+        pass

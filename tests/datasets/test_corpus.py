@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,6 +13,7 @@ import pytest
 
 from mien.datasets.corpus import EXTENSIONS, Folder, List
 from mien.datasets.manifest import FILES, Listing, slug
+from mien.datasets.store import place, replace
 
 
 def put(root: Path, *names: str) -> None:
@@ -272,7 +274,7 @@ def test_a_list_may_name_its_videos(tmp_path: Path) -> None:
         ("url\na.mp4\n", r"must have a column `uri`, but '.*' has url"),
         ("uri\na.mp4\na.mp4\n", r"`uri` must be unique, but 'a.mp4' is also in row 1 \(row 2 of"),
         ('uri,x\na.mp4,1\n"",2\n', r"`uri` must be a path .* but is '' \(row 2 of"),
-        ("uri\nhttps://x/y\n", r"`uri` must be a path \(URLs: `corpus=urls`\)"),
+        ("uri\nhttps://x/y\n", r"`uri` must be a path .* \(of the web: `corpus=urls`\)"),
         ("uri,video_id\na,../b\n", r"`video_id` must be 1 to 80 .* but is '../b' \(row 1 of"),
         ("uri,video_id\na,x\nb,x\n", r"`video_id` must be unique, but 'x' is also in row 1"),
         ("uri\n", r"must have rows"),
@@ -290,3 +292,63 @@ def test_a_list_that_is_not_there(tmp_path: Path) -> None:
     put(tmp_path, "list.csv")
     with pytest.raises(ValueError, match=r"must be a CSV or Parquet file .* Did you mean .*list.c"):
         List(path=str(tmp_path / "lits.csv")).survey()
+
+
+def shelf(s3: str, *names: str) -> str:
+    for name in names:
+        replace(place(s3) / "videos" / name, name.encode())
+    return f"{s3}/videos"
+
+
+def test_a_store_is_listed_with_size_and_time(s3: str) -> None:
+    url = shelf(s3, "b.mp4", "x/a.MKV", "notes.txt", ".hidden/c.mp4", "x/.d.mp4", "x/y/e f#1.mp4")
+    rows, skips = Folder(path=url).survey()
+    assert rows["uri"].to_pylist() == [f"{url}/{n}" for n in ("b.mp4", "x/a.MKV", "x/y/e f#1.mp4")]
+    assert rows["size_bytes"].to_pylist() == [5, 7, 13]
+    assert all(abs(at / 1e9 - time.time()) < 120 for at in rows["mtime_ns"].to_pylist())
+    assert not skips
+    assert len(Folder(path=f"{url}/", pattern="*").files()) == 1
+
+
+def test_globs_and_single_files_of_a_store(s3: str) -> None:
+    url = shelf(s3, "a.mp4", "x/b.mp4", "x/y/c.mp4", "x/d.mkv")
+
+    def found(path: str) -> list[str]:
+        return [uri.removeprefix(f"{url}/") for uri in Folder(path=path).files()["uri"].to_pylist()]
+
+    assert found(f"{url}/**/*.mp4") == ["a.mp4", "x/b.mp4", "x/y/c.mp4"]
+    assert found(f"{url}/x/*.m??") == ["x/b.mp4", "x/d.mkv"]
+    assert found(f"{url}/x/b.mp4") == ["x/b.mp4"]
+
+
+def test_a_video_is_named_alike_in_a_store_and_on_disk(s3: str, tmp_path: Path) -> None:
+    url = shelf(s3, "x/a.mp4")
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "a.mp4").write_bytes(b"x/a.mp4")
+    there, here = Folder(path=url).files(), Folder(path=str(tmp_path)).files()
+    assert there["video_id"].equals(here["video_id"])
+
+
+@pytest.mark.parametrize("path", ["absent", "absent/*.mp4", "notes/**"])
+def test_a_store_without_media_is_an_error(s3: str, path: str) -> None:
+    shelf(s3, "notes/a.txt")
+    with pytest.raises(ValueError, match=r"`corpus\.path` must"):
+        Folder(path=f"{s3}/videos/{path}").survey()
+
+
+def test_a_list_may_name_urls_and_lie_in_a_store(s3: str, tmp_path: Path) -> None:
+    url = shelf(s3, "a.mp4", "x/b.mp4")
+    (tmp_path / "c.mp4").write_bytes(b"local")
+    table = f"uri,video_id\n{url}/a.mp4,a\nx/b.mp4,b\n{tmp_path}/c.mp4,c\ngone.mp4,d\n"
+    replace(place(url) / "list.csv", table.encode())
+    rows = List(path=f"{url}/list.csv").files()
+    wanted = [f"{url}/a.mp4", f"{url}/x/b.mp4", f"{tmp_path}/c.mp4", f"{url}/gone.mp4"]
+    assert rows["uri"].to_pylist() == wanted
+    assert rows["size_bytes"].to_pylist() == [5, 7, 5, None]
+    assert rows["video_id"].to_pylist() == ["a", "b", "c", "d"]
+    local = tmp_path / "list.csv"
+    local.write_text(f"uri\n{url}/a.mp4\nfile://{tmp_path}/c.mp4\nc.mp4\n")
+    local_uris = List(path=str(local)).files()["uri"].to_pylist()
+    assert local_uris == [f"{url}/a.mp4", *[f"{tmp_path}/c.mp4"] * 2]
+    with pytest.raises(ValueError, match=r"is 's3://.*/absent.csv'\.$"):
+        List(path=f"{url}/absent.csv").survey()

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from mien.cluster.phase import outstanding
+from mien.cluster.waves import Again, outstanding
 from mien.datasets.manifest import FILES
 from mien.jobs.graph import ROLES, UPSTREAM, Graph, media_s
 from mien.jobs.main import built, configuration
@@ -86,7 +86,7 @@ def test_nothing_known_gives_an_empty_manifest_of_the_right_shape(made: Graph, n
     corpus = files("a")
     manifest = made.manifest(name, corpus)
     if name == "videos":
-        assert manifest is corpus
+        assert manifest.equals(corpus)
     else:
         assert len(manifest) == 0
         assert manifest.schema == MANIFESTS[name]
@@ -106,7 +106,7 @@ def test_the_rows_of_a_video(made: Graph) -> None:
     assert watch[-1]["stop_s"] == 70.0
     assert all(a["stop_s"] == b["start_s"] for a, b in pairwise(watch))
     assert all(r["stop_s"] - r["start_s"] <= 60.0 for r in watch)
-    assert watch[0]["speech"] == SPEECH
+    assert watch[0]["speech"] == SPEECH[:1]
     do(made, "speech", corpus, words=WORDS[:0])
     voice = made.manifest("voice", corpus).to_pylist()
     assert [r["text"] for r in voice] == [None, None]  # turns without a recognised word
@@ -204,7 +204,8 @@ def test_a_timeline_on_old_evidence_is_stale(made: Graph) -> None:
     manifest = made.manifest("timeline", corpus)
     (stale,) = made.stale("timeline", manifest)
     assert stale == manifest["id"][0].as_py()
-    todo, attempts = outstanding(made.table("timeline"), manifest, stale={stale})
+    again = Again(stale=lambda rows: {stale})
+    todo, attempts = outstanding(made.table("timeline"), manifest, again)
     assert (todo["video_id"].to_pylist(), attempts) == (["a"], [2])
 
 
@@ -287,12 +288,31 @@ def test_every_phase_is_known_to_what_it_needs() -> None:
         assert all(order.index(up) < order.index(name) for up in above)
 
 
-def test_many_videos_are_read_in_groups(made: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mien.jobs.manifests.GROUP", 2)
-    corpus = files(*"abcde")
+def test_groups_are_the_manifest(made: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = files(*"dbeac")
     for name in "abcde":
-        probe(made, name)
-    assert made.manifest("turns", corpus)["video_id"].to_pylist() == list("abcde")
+        probe(made, name, status="failed" if name == "c" else "ok")
+    hear(made, files("a", "b"))
+    hear(made, corpus, speech=SPEECH[:1])  # in another file, and of `a` and `b` a second time
+    do(made, "speech", corpus, words=WORDS)
+    do(made, "watch", corpus)
+    for name in ORDER:
+        whole = made.manifest(name, corpus)
+        monkeypatch.setattr("mien.jobs.manifests.GROUP", 2)
+        groups = list(made.groups(name, corpus))
+        monkeypatch.undo()
+        assert pa.concat_tables(groups).equals(whole)
+        assert [len(set(group["video_id"].to_pylist())) for group in groups] == (
+            [2, 2, 1] if name == "videos" else [2, 1, 1]
+        )
+        assert whole["video_id"].to_pylist() == sorted(whole["video_id"].to_pylist())
+
+
+def test_what_is_heard_of_a_watched_span_is_its_own(made: Graph) -> None:
+    probe(made, "a")
+    hear(made, files("a"))
+    first, second = made.manifest("watch", files("a")).to_pylist()
+    assert (first["speech"], second["speech"]) == (SPEECH[:1], SPEECH[1:])
 
 
 def test_phases_that_do_not_need_each_other_stand_together(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from mien.actors.actor import MACHINE, Actor
 from mien.actors.weights import Weights
 from mien.datasets import schema
 from mien.datasets.manifest import FILES
+from mien.datasets.store import place
 from mien.datasets.table import Table
 from mien.jobs.graph import Graph
 from mien.jobs.main import built, configuration
@@ -307,3 +308,12 @@ def test_an_actor_for_a_gpu_is_passed_over_where_there_is_none(tmp_path: Path) -
     alone.roles["face_emotion"].pop()
     with pytest.raises(UnfilledError, match="needs a GPU"):
         alone.stage("face_emotion")
+
+
+def test_roles_that_keep_files_need_a_file_system(tmp_path: Path) -> None:
+    run = place("memory://bucket/run")
+    assert Graph(profile=profile(tmp_path), run=run, span_s=60, chunk_s=30).phases
+    with pytest.raises(
+        ValueError, match=r"for the roles enhance, notes \(.* is 'memory://bucket/run'"
+    ):
+        Graph(profile=profile(tmp_path, "enhance", "notes"), run=run, span_s=60, chunk_s=30)

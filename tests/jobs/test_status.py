@@ -10,7 +10,8 @@ import pytest
 
 from mien.datasets.schema import PROBE
 from mien.datasets.table import Table, table_schema
-from mien.jobs.status import CORPUS, RECORD, Status, outcomes
+from mien.jobs.status import RECORD, Status
+from mien.jobs.tally import CORPUS, tallies
 
 PRINT = pa.schema([("fingerprint", pa.string())])
 
@@ -49,9 +50,9 @@ def change(run: Path, **facts: object) -> None:
 
 
 def test_only_what_is_in_the_corpus_counts(run: Path) -> None:
-    found = outcomes(run, json.loads((run / RECORD).read_text()))
-    ids = {name: [r["id"] for r in rows] for name, rows in found.items()}
-    assert ids == {"videos": ["a2"], "turns": ["t2"], "utterances": ["u1"]}
+    found = tallies(run, json.loads((run / RECORD).read_text())["tables"])
+    counts = {name: (t.rows, t.failed) for name, t in found.items()}
+    assert counts == {"videos": (1, 0), "turns": (1, 0), "utterances": (1, 0)}
 
 
 def test_a_run_that_is_finished_and_well_is_0(run: Path, capsys: pytest.CaptureFixture) -> None:

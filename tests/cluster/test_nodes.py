@@ -1,0 +1,110 @@
+"""Phases on several nodes: real raylets on this machine, each with its own workers and objects."""
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar
+
+import cloudpickle
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import ray
+from ray.cluster_utils import Cluster as Raylets
+
+from mien.actors.actor import Actor, answer
+from mien.cluster.execution import Terms, run
+from mien.cluster.host import Stage
+from mien.cluster.phase import Phase
+from mien.cluster.report import Report
+from mien.cluster.session import Cluster, session
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+
+@dataclass(kw_only=True)
+class Place(Actor):
+    """Doubles `x`, slowly, and says on which node."""
+
+    reads: ClassVar[tuple[str, ...]] = ("x",)
+    adds: ClassVar[pa.Schema] = pa.schema([("twice", pa.int64()), ("node", pa.string())])
+    model: ClassVar[str] = "arithmetic"
+
+    def setup(self) -> None:
+        self._node = ray.get_runtime_context().get_node_id()
+
+    def process(self, rows: pa.Table) -> pa.Table:
+        time.sleep(0.2 * len(rows))
+        twice = [2 * x for x in rows["x"].to_pylist()]
+        return answer({"twice": twice, "node": [self._node] * len(rows)}, self.adds)
+
+
+@pytest.fixture
+def raylets(monkeypatch: pytest.MonkeyPatch) -> Iterator[Raylets]:
+    """A head that holds no workers, and two nodes of two."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    small: dict[str, Any] = {"object_store_memory": 80_000_000, "memory": 10**9}
+    cluster = Raylets(initialize_head=True, head_node_args={"num_cpus": 2, **small})
+    try:
+        for _ in range(2):
+            cluster.add_node(num_cpus=2, **small)
+        yield cluster
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+
+
+@pytest.fixture
+def go(
+    raylets: Raylets, doubles: ModuleType, tmp_path: Path
+) -> Iterator[Callable[..., list[dict[str, Any]]]]:
+    """Run a phase of so many rows on the raylets; gives every row of every file."""
+    phase = Phase(name="toy", stages=(Stage(role="place", actor=Place(batch_size=2)),))
+    cluster = Cluster(address=raylets.address, nodes=3, ship=False)
+
+    def call(count: int, progress: Callable[[Report], None]) -> list[dict[str, Any]]:
+        terms = Terms(machine=cluster.machine())
+        run(phase, doubles.manifest([None] * count), tmp_path, terms=terms, progress=progress)
+        files = phase.table(tmp_path).folder.glob("*.parquet")
+        return [row for path in files for row in pq.read_table(path).to_pylist()]
+
+    with session(cluster):
+        yield call
+
+
+def exact(rows: list[dict[str, Any]], count: int) -> None:
+    """Every row stands once, with its own answer."""
+    assert sorted(row["id"] for row in rows) == [f"row{i:03d}" for i in range(count)]
+    assert {row["status"] for row in rows} == {"ok"}
+    assert all(row["twice"] == 2 * int(row["id"].removeprefix("row")) for row in rows)
+
+
+@pytest.mark.ray
+def test_work_spreads_over_the_nodes(go: Callable[..., list[dict[str, Any]]]) -> None:
+    rows = go(48, lambda report: None)
+    exact(rows, 48)
+    shares = Counter(row["node"] for row in rows)
+    assert len(shares) == 2
+    assert min(shares.values()) >= 12
+
+
+@pytest.mark.ray
+def test_a_node_that_dies_in_the_middle_costs_no_row(
+    go: Callable[..., list[dict[str, Any]]], raylets: Raylets
+) -> None:
+    killed: list[str] = []
+
+    def kill_one(report: Report) -> None:
+        if report.ok >= 8 and not killed:
+            victim = next(iter(raylets.worker_nodes))
+            killed.append(victim.unique_id)
+            raylets.remove_node(victim, allow_graceful=False)
+
+    rows = go(48, kill_one)
+    assert killed
+    exact(rows, 48)
+    assert len([node for node in ray.nodes() if node["Alive"]]) == 2
