@@ -3,9 +3,9 @@
 usage: packing.py [--size tiny|full] [--seconds 20] [--json FILE]
 
 Whisper large-v3-turbo, SigLIP2 so400m with LAION's 40 heads, TimeSformer, a wav2vec2 of the large
-kind (audeering's) and Qwen2-VL-7B by transformers: the true architectures with random weights, each
-through its actor, in a process of its own. First each works alone for a while, then all together.
-Together they pay if the shares of their own speed that they keep add up to more than 1.
+kind (audeering's) and Qwen2-VL-7B by transformers (the others by their actors): the true
+architectures with random weights, each in a process of its own. First each works alone for a while,
+then all together: that pays if the shares of their speed that they keep add up to more than 1.
 
 The memory of each alone goes into the packing plan; beside it stands what all took together. On a
 GPU the busy share is NVML's utilisation, sampled. Needs the full environment, and no Ray.
@@ -21,51 +21,40 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pynvml
+import torch
+from PIL import Image
+from transformers import Qwen2VLForConditionalGeneration, Qwen2VLProcessor
 
+import tiny_laion
+import tiny_speech
+import tiny_vlm
 from common import arguments, show
+from mien.actors.laion_face import ENCODER, HEADS, LaionFace
+from mien.actors.weights import Weights
+from mien.actors.whisper_transformers import Whisper
 from mien.cluster.memory import device_gb, read, tree_gb
 from mien.cluster.need import Batch, Machine, Need, Node
 from mien.cluster.plan import Plan, plan
 from mien.cluster.refusal import RefusedError
+from parity_laion import picture, png
+from speed_affect import action, voice
+from speed_speech import noise
 
 os.environ |= {"TQDM_DISABLE": "1", "TRANSFORMERS_VERBOSITY": "error"}  # also for the children
 HEADROOM = 0.1
 EVERY_S = 0.1
-TOKENS = 64
 Work = Callable[[], object]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Model:
-    """A model at work.
-
-    Attributes:
-        name: For the table.
-        unit: What it goes through.
-        items: How many in one round, full and tiny.
-        build: Loads it, given a folder, the items and whether it is of full size; one call of what
-            it returns is a round.
-    """
-
-    name: str
-    unit: str
-    items: tuple[int, int]
-    build: Callable[[Path, int, bool], Work]
 
 
 def whisper(folder: Path, count: int, full: bool) -> Work:
     """Chunks of 30 s of noise."""
-    import tiny_speech
-    from mien.actors.weights import Weights
-    from mien.actors.whisper_transformers import Whisper
-    from speed_speech import noise
-
     turbo = {"width": 1280, "layers": 32, "decoder_layers": 4, "mels": 128}
     tiny_speech.build_whisper(folder, **(turbo if full else {}))
     actor = Whisper(
@@ -80,10 +69,6 @@ def whisper(folder: Path, count: int, full: bool) -> Work:
 
 def siglip(folder: Path, count: int, full: bool) -> Work:
     """Crops of faces."""
-    import tiny_laion
-    from mien.actors.laion_face import ENCODER, HEADS, LaionFace
-    from parity_laion import picture, png
-
     tiny_laion.build_siglip(folder / ENCODER.name, full=full)
     sizes = {"width": 1152, "shrink": 1} if full else {}
     tiny_laion.build_face_heads(folder / HEADS.name, **sizes)
@@ -94,63 +79,51 @@ def siglip(folder: Path, count: int, full: bool) -> Work:
     return lambda: actor.through(crops, actor.prepared, actor.judged)
 
 
-def timesformer(folder: Path, count: int, full: bool) -> Work:
-    """Clips of 8 pictures."""
-    from speed_affect import action
-
-    return action(folder, count, full)[0]
-
-
-def wav2vec2(folder: Path, count: int, full: bool) -> Work:
-    """Utterances of 1-8 s."""
-    from speed_affect import voice
-
-    return voice(folder, count, full)[0]
-
-
 def qwen2_vl(folder: Path, count: int, full: bool) -> Work:
-    """Moments of 4 pictures, one by one: transformers does not batch them as an engine does."""
-    import tiny_vlm
-    from parity_vlm import question, small
+    """Moments of 4 pictures, by transformers' own `generate`."""
+    tiny_vlm.build_qwen2_vl(folder, full=full)
+    kind: Any = Qwen2VLForConditionalGeneration
+    model = kind.from_pretrained(folder, dtype="bfloat16" if full else "float32").eval()
+    model = model.to("cuda" if torch.cuda.is_available() else "cpu")
+    processor: Any = Qwen2VLProcessor.from_pretrained(folder)
+    asked = [*({"type": "image"} for _ in range(4)), {"type": "text", "text": "What happens?"}]
+    text = processor.apply_chat_template([{"role": "user", "content": asked}])
+    shown = [Image.open(BytesIO(one["jpeg"])) for one in tiny_vlm.pictures(4 * count)]
+    inputs = processor(text=[text] * count, images=shown, padding=True, return_tensors="pt")
+    inputs, tokens = inputs.to(model.device), 64 if full else 8
+    return lambda: model.generate(**inputs, max_new_tokens=tokens, min_new_tokens=tokens)
 
-    tiny_vlm.build_qwen2_vl(folder / tiny_vlm.NAME, full=full)
-    actor = small(folder, precision="bfloat16" if full else "float32")
-    model = tiny_vlm.Reference(folder / tiny_vlm.NAME, actor)
-    asked, tokens = [question(4, i) for i in range(count)], TOKENS if full else 8
-    return lambda: [model(one, tokens, least=tokens) for one in asked]
 
-
-MODELS = (
-    Model(name="whisper", unit="chunk of 30 s", items=(16, 2), build=whisper),
-    Model(name="siglip", unit="face", items=(128, 16), build=siglip),
-    Model(name="timesformer", unit="clip of 8 pictures", items=(16, 2), build=timesformer),
-    Model(name="wav2vec2", unit="utterance of 1-8 s", items=(64, 8), build=wav2vec2),
-    Model(name="qwen2_vl", unit="moment of 4 pictures", items=(2, 1), build=qwen2_vl),
-)
+MODELS: dict[str, tuple[Callable[[Path, int, bool], Work], int, int]] = {
+    "whisper": (whisper, 16, 2),
+    "siglip": (siglip, 128, 16),
+    "timesformer": (lambda *asked: action(*asked)[0], 16, 2),
+    "wav2vec2": (lambda *asked: voice(*asked)[0], 64, 8),
+    "qwen2_vl": (qwen2_vl, 8, 1),
+}
+"""What loads each and returns what does a round; the items of a round, full and tiny."""
 
 
 class Running:
     """A model in a process of its own, loaded and warm, that works when it is told."""
 
-    def __init__(self, model: Model, full: bool, seconds: float) -> None:
+    def __init__(self, name: str, full: bool, seconds: float) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_work, args=(theirs, model.name, full, seconds))
+        self.process = context.Process(target=_work, args=(theirs, name, full, seconds))
         self.process.start()
         theirs.close()
         self.load_s: float = self.pipe.recv()  # one at a time: the next is started after this
 
 
 def _work(pipe: Any, name: str, full: bool, seconds: float) -> None:  # noqa: ANN401
-    import torch
-
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    model = next(one for one in MODELS if one.name == name)
-    items = model.items[0 if full else 1]
+    build, many, few = MODELS[name]
+    items = many if full else few
     with tempfile.TemporaryDirectory(prefix=f"packing-{name}-") as folder:
         began = time.perf_counter()
-        work = model.build(Path(folder), items, full)
+        work = build(Path(folder), items, full)
         work()
         pipe.send(time.perf_counter() - began)
         pipe.recv()
@@ -174,6 +147,7 @@ class Watch(threading.Thread):
         self._busy: list[float] = []
 
     def run(self) -> None:
+        """Sample."""
         while not self.ended.wait(EVERY_S):
             self.host_gb = max(self.host_gb, sum(map(tree_gb, self._roots)))
             held = device_gb([root.pid for root in self._roots])
@@ -195,9 +169,9 @@ def utilisation() -> float | None:
         return None
 
 
-def together(models: Sequence[Model], full: bool, seconds: float) -> tuple[list[dict], Watch]:
+def together(names: Sequence[str], full: bool, seconds: float) -> tuple[list[dict], Watch]:
     """Load some models, one at a time, and let them work at the same time."""
-    running = [Running(model, full, seconds) for model in models]
+    running = [Running(name, full, seconds) for name in names]
     watch = Watch([one.process.pid or 0 for one in running])
     watch.start()
     for one in running:
@@ -210,32 +184,23 @@ def together(models: Sequence[Model], full: bool, seconds: float) -> tuple[list[
     return found, watch
 
 
-def planned(alone: Sequence[tuple[Model, dict, Watch]]) -> Plan | str:
-    """The packing plan for one worker of each, or why there is none."""
+def planned(memory_gb: dict[str, tuple[float, float]]) -> Plan | str:
+    """The packing plan for one worker of each, given host and device GB; or why there is none."""
     reading = read()
-    own = [one.total_gb for one in reading.devices if one.total_gb is not None]
+    device = next(iter(reading.devices), None)
     node = Node(
-        cpus=max(len(alone), os.cpu_count() or 1),  # a core each: it is memory that is planned
+        cpus=len(memory_gb),  # a core each: it is memory that is planned
         memory_gb=reading.available_gb,
-        gpus=len(reading.devices[:1]),
-        gpu_memory_gb=own[0] if own and reading.kind == "discrete" else None,
+        gpus=1 if device else 0,
+        gpu_memory_gb=device.total_gb if device else None,
         unified=reading.kind == "unified",
     )
-    chain = [
-        Need(
-            name=model.name,
-            batches=(
-                Batch(
-                    size=1,
-                    memory_gb=watch.host_gb * (1 + HEADROOM),
-                    gpu_memory_gb=(watch.device_gb or found["torch"] or 0.0) * (1 + HEADROOM),
-                ),
-            ),
-            gpus=0.99 / len(alone) if reading.devices else 0.0,
-            environment=model.name,  # or neighbours would share a process
-        )
-        for model, found, watch in alone
-    ]
+    more, share = 1 + HEADROOM, 0.99 / len(memory_gb) if device else 0.0
+    chain = []
+    for name, (host, own) in memory_gb.items():
+        batch = Batch(size=1, memory_gb=more * host, gpu_memory_gb=more * own)
+        # an environment each: neighbours would share a process
+        chain.append(Need(name=name, batches=(batch,), gpus=share, environment=name))
     try:
         return plan(chain, Machine(nodes=(node,)), blocks=1)
     except RefusedError as error:
@@ -250,27 +215,17 @@ def main() -> None:
         seconds={"type": float, "default": 20.0, "help": "for each model alone, and for all"},
     )
     full = (asked.size or ("full" if read().devices else "tiny")) == "full"
-    alone = []
-    for model in MODELS:
-        (found,), watch = together([model], full, asked.seconds)
-        alone.append((model, found, watch))
-        print(f"{model.name} alone: {found['rate']:.3g} /s", flush=True)
-    packed, watch = together(MODELS, full, asked.seconds)
-    rows = [
-        {
-            "model": model.name,
-            "unit": model.unit,
-            "load s": before["load"],
-            "alone /s": before["rate"],
-            "packed /s": after["rate"],
-            "kept": after["rate"] / before["rate"],
-            "alone GB": own.host_gb,
-            "device GB": own.device_gb or before["torch"],
-            "GPU busy": own.busy,
-        }
-        for (model, before, own), after in zip(alone, packed, strict=True)
-    ]
-    made = planned(alone)
+    rows, memory_gb = [], {}
+    for name in MODELS:
+        (found,), own = together([name], full, asked.seconds)
+        memory_gb[name] = own.host_gb, own.device_gb or found["torch"] or 0.0
+        rows.append({"model": name, "load s": found["load"], "alone /s": found["rate"]})
+        rows[-1] |= {"host GB": own.host_gb, "device GB": own.device_gb, "GPU busy": own.busy}
+        print(f"{name} alone: {found['rate']:.3g} /s", flush=True)
+    packed, watch = together(list(MODELS), full, asked.seconds)
+    for row, after in zip(rows, packed, strict=True):
+        row |= {"packed /s": after["rate"], "kept": after["rate"] / row["alone /s"]}
+    made = planned(memory_gb)
     parts = made.segments if isinstance(made, Plan) else ()
     pools = [pool for segment in parts for pool in segment.pools]
     show(
@@ -280,7 +235,7 @@ def main() -> None:
         gain=sum(row["kept"] for row in rows),
         packed_host_gb=watch.host_gb,
         planned_host_gb=sum(pool.memory_gb for pool in pools) or None,
-        packed_device_gb=watch.device_gb,
+        packed_device_gb=watch.device_gb or sum(after["torch"] or 0.0 for after in packed) or None,
         planned_device_gb=sum(pool.gpu_memory_gb for pool in pools) or None,
         busy_packed=watch.busy,
         segments=len(parts) or made,

@@ -43,8 +43,9 @@ from mien.jobs.tally import CORPUS, kept, rows_of, tallies
 clock = time.process_time
 VIDEO_S, VIDEOS_PER_HOUR, CHUNKS, TURNS = 1800.0, 2, 50, 300
 """Of a simulated video: its length, how many an hour has, chunks of speech, utterances."""
-FILE_ROWS = {"watch": 512}
-"""Rows of a file, else 4096: those of `watch` have pictures, and a file is closed by its size."""
+FILE_ROWS = dict.fromkeys(["videos", "turns", "speech", "voice", "timeline"], 4096) | {"watch": 512}
+"""Rows of a file: those of `watch` have pictures, and a file is closed by its size."""
+WAVE_ROWS = 16_384
 LARGEST = {"speech": 10_000, "voice": 1_000, "timeline": 1_000}
 """Hours beyond which a table is left out: its rows would take the time of all else."""
 ADDS = {
@@ -143,29 +144,40 @@ def corpus(run: Simulation) -> dict[str, float]:
 
 
 STATES: dict[str, Callable[[int], bool]] = {
-    "nothing done": lambda group: group % 2 == 0,
-    "half done": lambda group: True,
-    "all done": lambda group: False,
+    "nothing done": lambda wave: wave % 2 == 0,
+    "half done": lambda wave: True,
+    "all done": lambda wave: False,
 }
-"""How much of a phase stands, and of which groups the rows are then written."""
+"""How much of a phase stands, and of which waves the rows are then written."""
 
 
 def phase(run: Simulation, name: str) -> dict[str, float]:
     """A phase's manifest and anti-join when nothing, half and all of its rows stand."""
-    table, size = run.tables[name], FILE_ROWS.get(name, 4096)
-    found: dict[str, float] = {}
+    found, left = dict[str, float](), 0
     for state, writes in STATES.items():
         rows, left, took_s, began = 0, 0, 0.0, clock()
-        for i, group in enumerate(kept(run.groups(name), run.folder / rows_of(name))):
-            todo, _ = outstanding(table, group, Again())
-            rows, left = rows + len(group), left + len(todo)
+        for i, (todo, seen) in enumerate(waves(run, name)):
             took_s += clock() - began
-            for at in range(0, len(todo) if writes(i) else 0, size):
-                table.write(answered(name, todo.slice(at, size)))
+            rows, left = rows + seen, left + len(todo)
+            for at in range(0, len(todo) if writes(i) else 0, FILE_ROWS[name]):
+                run.tables[name].write(answered(name, todo.slice(at, FILE_ROWS[name])))
             began = clock()
         found |= {f"{name}: {state}": took_s, "rows": rows}
     assert left == 0
     return found
+
+
+def waves(run: Simulation, name: str) -> Iterator[tuple[pa.Table, int]]:
+    """The outstanding rows of a phase, a wave at a time, and of how many that is the rest."""
+    held, seen = [], 0
+    for group in kept(run.groups(name), run.folder / rows_of(name)):
+        held.append(outstanding(run.tables[name], group, Again())[0])
+        seen += len(group)
+        if seen >= WAVE_ROWS:
+            yield pa.concat_tables(held), seen
+            held, seen = [], 0
+    if held:
+        yield pa.concat_tables(held), seen
 
 
 def status(run: Simulation) -> dict[str, float]:

@@ -5,17 +5,19 @@ from collections.abc import Collection, Iterator
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..datasets.schema import OUTCOME
+from ..datasets.scan import index
+from ..datasets.schema import KEY, OUTCOME
 from ..datasets.table import Table
 
 PART_MB = 256.0
 """Rows that are read from a cut at once are this large, at most: they may hold pictures."""
-_OWN = ("attempt", "config_hash")
+_OWN = (*KEY.names, "attempt", "config_hash")
+"""What is the row's own, now: a corpus may have been moved since."""
 
 
 def parts(rows: pa.Table, cut: Table) -> Iterator[pa.Table]:
     """Rows, in parts that memory bears when what stands at a cut is read."""
-    size = sum(path.stat().st_size for path in cut.files()) / max(1, cut.count())
+    size = sum(file.size_bytes for file in index(cut.folder).files()) / max(1, cut.count())
     count = max(1, int(PART_MB * 2**20 / max(1.0, size)))
     for at in range(0, len(rows), count):
         yield rows.slice(at, count)
@@ -23,7 +25,8 @@ def parts(rows: pa.Table, cut: Table) -> Iterator[pa.Table]:
 
 def undone(rows: pa.Table, cut: Table) -> pa.Table:
     """Those of some rows that do not stand at a cut, or failed before it in an earlier attempt."""
-    stands = cut.read(["id", "status", "attempt"], ids=rows["id"].to_pylist())
+    videos, ids = rows["video_id"].to_pylist(), rows["id"].to_pylist()
+    stands = cut.read(["id", "status", "attempt"], video_ids=videos, ids=ids)
     place = pc.index_in(rows["id"], stands["id"].combine_chunks())
     earlier = pc.less(stands["attempt"].take(place), rows["attempt"])
     failed = pc.equal(stands["status"].take(place), "failed")
@@ -38,7 +41,8 @@ def joined(rows: pa.Table, cut: Table, again: Collection[str]) -> pa.Table:
         cut: Holds them.
         again: Roles that work again behind the cut; what is on record of them is left out.
     """
-    stands = cut.read(ids=rows["id"].to_pylist())
+    videos, ids = rows["video_id"].to_pylist(), rows["id"].to_pylist()
+    stands = cut.read(video_ids=videos, ids=ids)
     stands = stands.take(pc.index_in(rows["id"], stands["id"].combine_chunks()).combine_chunks())
     for field in stands.schema:
         if field.name in _OWN:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,14 +22,19 @@ class Deadline:
         base_s: Allowed for any batch, also where the length of its media is not known; `inf`:
             an actor may take for ever.
         factor: Seconds allowed besides for each second of media.
+        start_s: How long the setup of an actor may take, and how long a pool may be without any
+            worker: others hold the machine, or a node is lost.
     """
 
     base_s: float = 600.0
     factor: float = 60.0
+    start_s: float = 1800.0
 
     def __post_init__(self) -> None:
         if not self.base_s > 0:
             raise ValueError(f"`hung.base_s` must be greater than 0, but is {self.base_s:g}.")
+        if not self.start_s > 0:
+            raise ValueError(f"`hung.start_s` must be greater than 0, but is {self.start_s:g}.")
         if not self.factor >= 0:
             raise ValueError(f"`hung.factor` must be at least 0, but is {self.factor:g}.")
 
@@ -60,7 +66,7 @@ def within(allowed_s: float, note: Path) -> Iterator[None]:
     if math.isinf(allowed_s):
         yield
         return
-    with note.open("w") as file:
+    with _opened(note) as file:
         faulthandler.dump_traceback_later(allowed_s, exit=True, file=file)
         try:
             yield
@@ -69,11 +75,19 @@ def within(allowed_s: float, note: Path) -> Iterator[None]:
             note.unlink(missing_ok=True)
 
 
+def _opened(note: Path) -> TextIO:
+    """The file; where there is no room for it the deadline holds all the same."""
+    try:
+        return note.open("w")
+    except OSError:
+        return Path(os.devnull).open("w")
+
+
 def folder() -> Path:
     """What the workers of this user on this machine share."""
-    folder = Path(tempfile.gettempdir()) / f"mien-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    return folder
+    shared = Path(tempfile.gettempdir()) / f"mien-{os.getuid()}"
+    shared.mkdir(mode=0o700, exist_ok=True)
+    return shared
 
 
 def left_behind(path: Path) -> str:

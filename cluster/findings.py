@@ -42,16 +42,28 @@ class Store:
         ]
         return self.folder / f"{type(actor).__name__}-{digest}.json"
 
-    def find(self, actor: Actor) -> Measured | None:
+    def find(self, actor: Actor, *, row_s: float | None = None) -> Measured | None:
         """What is known of an actor, in these versions and on this device.
+
+        Where rows can be longer than those measured, it takes no less memory than it declares.
+
+        Args:
+            actor: Whose.
+            row_s: Length of the rows to come, where time goes with it; `None`: as those measured.
 
         Returns:
             `None` where it was not measured, or where the memory of its device could not be read:
             then what is declared holds.
         """
         found = self.read(actor)
-        known = found.measured if found else None
-        return None if known and actor.gpus and not known.gpu_memory_gb else known
+        known = found.measured(row_s=row_s) if found else None
+        if found is None or known is None or (actor.gpus and not known.gpu_memory_gb):
+            return None
+        if not found.short:
+            return known
+        name = "gpu_memory_gb" if actor.gpus else "memory_gb"
+        least = {n: max(gb, actor.memory_gb) for n, gb in getattr(known, name).items()}
+        return replace(known, **{name: least})
 
     def read(self, actor: Actor) -> Finding | None:
         """The whole record.

@@ -5,11 +5,13 @@ or a person in a plain shell, can call it.
 """
 
 import fcntl
+import math
 import os
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import cloudpickle
 import numpy as np
@@ -89,10 +91,13 @@ class Host:
         self._traceback = folder() / f"{self._seat.name}.txt"
         fatal = journal.enter(self._seat, left_behind(self._traceback))
         if fatal > DEATHS:
-            self._broken = f"setting up the actors killed the worker {fatal} times in a row"
+            self._broken = (
+                f"setting up the actors killed the worker {fatal} times in a row, or took more "
+                f"than {deadline.start_s:g} s (`job.hung.start_s`)"
+            )
         else:
             try:
-                self._stages = set_up(chain)
+                self._stages = set_up(chain, deadline.start_s, self._traceback)
                 self._provenance = {s.role: s.provenance() for s in self._stages}  # reads files
             except SetupError as error:
                 self._broken = str(error)
@@ -131,9 +136,10 @@ class Host:
         batch = rows.take(pa.array(at))
         ids = batch["id"].to_pylist()
         if self._admit is not None:
+            self._journal.release(self._seat)  # whoever waits for memory holds nothing
             self._admit()
         began = time.perf_counter()
-        allowed_s = self._deadline.allowed_s(batch)
+        allowed_s = math.inf if stage.actor.remote else self._deadline.allowed_s(batch)
         losses = self._journal.hold(self._seat, stage.role, ids, allowed_s)
         if losses and len(at) > 1:
             return self._split(stage, rows, at, len(at))
@@ -213,8 +219,13 @@ def _loading() -> Iterator[None]:
         yield
 
 
-def set_up(chain: bytes) -> list[Stage]:
+def set_up(chain: bytes, allowed_s: float = math.inf, note: Path | None = None) -> list[Stage]:
     """Unpickle a chain and set up its actors; models load one at a time on a machine.
+
+    Args:
+        chain: Pickled `list[Stage]`.
+        allowed_s: For each actor; a process that takes longer is ended.
+        note: Where it says then where it stood.
 
     Raises:
         SetupError: Names the actor and what went wrong.
@@ -225,7 +236,10 @@ def set_up(chain: bytes) -> list[Stage]:
         raise SetupError(f"the actors cannot be imported here: {_reason(error)}") from error
     for stage in stages:
         try:
-            with _loading() if stage.actor.gpus or stage.actor.weights() else nullcontext():
+            with (
+                _loading() if stage.actor.gpus or stage.actor.weights() else nullcontext(),
+                within(allowed_s, note or folder() / f"setup-{os.getpid()}.txt"),
+            ):
                 stage.actor.setup()
         except Exception as error:
             raise SetupError(

@@ -71,6 +71,7 @@ class Journal:
         self._setting_up: dict[str, Seat] = {}
         self._held: dict[str, _Hold] = {}
         self._losses: dict[tuple[str, str], list[Loss]] = defaultdict(list)
+        self._taken: dict[str, Seat] = {}
         self._fatal_setups = 0
 
     def seat(self) -> Seat:
@@ -98,7 +99,7 @@ class Journal:
             loss = Loss(allowed_s=held.allowed_s if late else None, reason=traceback or held.reason)
             for name in held.ids:
                 self._losses[held.role, name].append(loss)
-        self._setting_up[seat.name] = seat
+        self._setting_up[seat.name] = self._taken[seat.name] = seat
         return self._fatal_setups
 
     def ready(self, seat: Seat) -> None:
@@ -135,6 +136,10 @@ class Journal:
     def release(self, seat: Seat) -> None:
         """No row is at risk in this seat any more."""
         self._held.pop(seat.name, None)
+
+    def seated(self) -> int:
+        """How many seats are taken, on nodes that live."""
+        return sum(map(self._lives, self._taken.values()))
 
     def _lives(self, seat: Seat) -> bool:
         return self._nodes is None or seat.node in self._nodes()
@@ -175,6 +180,10 @@ class RemoteJournal:
     def release(self, seat: Seat) -> None:
         """See `Journal`."""
         self._ask("release", seat)
+
+    def seated(self) -> int:
+        """See `Journal`."""
+        return self._ask("seated")
 
     def _ask(self, name: str, *words: object) -> Any:  # noqa: ANN401
         import ray

@@ -45,10 +45,11 @@ class KubeRay:
         environments: Path of a Python by name, in the image.
     """
 
+    address: ClassVar[None] = None
     suffix: ClassVar[str] = "yaml"
 
     dry: bool = False
-    image: str
+    image: str | None = None
     wheel: str | None = None
     namespace: str | None = None
     nodes: int = 1
@@ -97,8 +98,10 @@ class KubeRay:
             out: The run's folder, as the pods see it.
 
         Raises:
-            ValueError: What a pod writes there would be lost with it.
+            ValueError: There is no image, or what a pod writes to `out` would be lost with it.
         """
+        if not self.image:
+            raise ValueError("`cluster.image` must name a container image that holds mien.")
         self._refuse_pods_own(out)
         name = re.sub(r"[^a-z0-9]+", "-", out.rstrip("/").rpartition("/")[2].lower())[:20].strip(
             "-"

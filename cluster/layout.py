@@ -1,11 +1,12 @@
 """A phase laid out on the machine: its actors in pools, as planned, with their batch sizes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from .host import Stage
+from .need import Machine, Need
 from .phase import Phase
-from .plan import Machine, Measured, Plan, Pool, Segment, needs, plan
+from .plan import Pool, Segment, plan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,10 +38,12 @@ class Shift:
 
     Attributes:
         crews: One behind the other.
+        segment: As planned.
         done: How many of the phase's actors have worked when it ends.
     """
 
     crews: tuple[Crew, ...]
+    segment: Segment
     done: int
 
 
@@ -49,62 +52,61 @@ class UncuttableError(RuntimeError):
 
 
 def layout(
-    phase: Phase,
-    machine: Machine,
-    *,
-    blocks: int | None = None,
-    rows_per_hour: float | None = None,
-    measured: Mapping[str, Measured] | None = None,
+    phase: Phase, chain: Sequence[Need], machine: Machine, *, blocks: int | None = None
 ) -> tuple[Shift, ...]:
     """Plan a phase.
 
-    Where it is cut, the prelude works again behind each cut.
+    Where it is cut depends on what the machine has, and not on how many rows are left, so that a
+    resumed run finds what stands at a cut. Behind each cut the prelude works again.
 
     Args:
-        phase: Its chain.
+        phase: Its actors.
+        chain: What they need; see `needs`.
         machine: What workers may take.
         blocks: Into how many blocks its rows are cut; `None`: many.
-        rows_per_hour: Rows for an hour of media, where known.
-        measured: What was measured of actors, by role.
 
     Raises:
         RefusedError: An actor does not fit; names it and the smallest change.
         UncuttableError: See there.
     """
-
-    def planned(stages: Sequence[Stage]) -> Plan:
-        chain = needs(stages, machine, rows_per_hour=rows_per_hour, measured=measured)
-        return plan(chain, machine, blocks=blocks)
-
+    ahead = len(phase.prelude)
+    whole = plan(chain, machine).segments
     shifts: list[Shift] = []
     done = 0
-    for segment in planned(phase.stages).segments:
-        count = sum(len(pool.needs) for pool in segment.pools)
-        stages = phase.stages[done : done + count]
-        if done and phase.prelude:
-            stages = (*phase.prelude, *stages)
-            again = planned(stages)
-            (segment, *more) = again.segments
-            if more:
-                raise UncuttableError(
-                    f"the phase '{phase.name}' does not fit the machine at once, and behind a cut "
-                    f"{_roles(phase.prelude)} must fit beside {_roles(stages)}, but does not: "
-                    f"lower what they hold, or use a larger machine (`cluster=`).\n{again}"
-                )
-        done += count
-        shifts.append(Shift(crews=_crews(segment, stages), done=done))
+    for segment in whole:
+        first = done
+        done += sum(len(pool.needs) for pool in segment.pools)
+        places = [*(range(ahead) if first else ()), *range(first, done)]
+        stages = [phase.stages[i] for i in places]
+        again, *more = plan([chain[i] for i in places], machine, blocks=blocks).segments
+        if more:
+            raise UncuttableError(
+                f"the phase '{phase.name}' does not fit the machine at once, and behind a cut "
+                f"{_roles(phase.prelude)} must fit beside {_roles(stages[ahead:])}, but does not: "
+                "lower what they hold, or use a larger machine (`cluster=`)."
+            )
+        shifts.append(Shift(crews=_crews(again, stages), segment=again, done=done))
     return tuple(shifts)
 
 
 def _crews(segment: Segment, stages: Sequence[Stage]) -> tuple[Crew, ...]:
     crews, rest = [], iter(stages)
     for pool in segment.pools:
-        mine = tuple(
-            replace(stage, actor=replace(stage.actor, batch_size=size))
-            for size, stage in zip(pool.batch_sizes, rest, strict=False)
-        )
-        crews.append(Crew(stages=mine, pool=pool))
+        mine = [
+            _told(stage, need, size)
+            for need, size, stage in zip(pool.needs, pool.batch_sizes, rest, strict=False)
+        ]
+        crews.append(Crew(stages=tuple(mine), pool=pool))
     return tuple(crews)
+
+
+def _told(stage: Stage, need: Need, size: int) -> Stage:
+    """A stage whose actor works in the planned batches, and keeps to the measured memory."""
+    actor = replace(stage.actor, batch_size=size)
+    if need.measured:
+        batch = next(batch for batch in need.batches if batch.size == size)
+        actor = replace(actor, memory_gb=batch.gpu_memory_gb if actor.gpus else batch.memory_gb)
+    return replace(stage, actor=actor)
 
 
 def _roles(stages: Sequence[Stage]) -> str:

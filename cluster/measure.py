@@ -32,7 +32,7 @@ from .need import Measured
 ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
 )
-"""As in the workers of a run."""
+NEARLY = 0.9  # of their bound: such rows are as good as the longest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +87,7 @@ class Finding:
         steps: By batch size, ascending.
         rows: How many different rows there were; larger batches repeat them.
         longest_s: Length of the longest.
+        bound_s: How long rows can be; `None`: as long as a video.
         ended: Why no larger batch was tried.
         failed: Whether it ended in an error, a death or a hang.
         errors: Of rows that could not be answered.
@@ -97,21 +98,31 @@ class Finding:
     steps: tuple[Step, ...] = ()
     rows: int = 0
     longest_s: float = 0.0
+    bound_s: float | None = None
     ended: str = ""
     failed: bool = False
     errors: tuple[str, ...] = ()
     answer: pa.Table | None = None
 
     @property
-    def measured(self) -> Measured | None:
-        """For the plan; `None` if not even single rows could be measured."""
+    def short(self) -> bool:
+        """Whether rows can be longer than those measured, and take more memory."""
+        return self.bound_s is None or self.longest_s < NEARLY * self.bound_s
+
+    def measured(self, *, row_s: float | None = None) -> Measured | None:
+        """For the plan; `None` if not even single rows could be measured.
+
+        Args:
+            row_s: Length of the rows to come, where time goes with it; `None`: as those measured.
+        """
         if self.startup_s is None or not self.steps:
             return None
+        rates = {s.size: s.media_s_s / row_s if row_s else 0.0 for s in self.steps}
         return Measured(
             startup_s=self.startup_s,
             memory_gb={s.size: s.memory_gb for s in self.steps if s.memory_gb is not None},
             gpu_memory_gb={s.size: s.device_gb for s in self.steps if s.device_gb is not None},
-            rates={s.size: s.rows_s for s in self.steps},
+            rates={s.size: rates[s.size] or s.rows_s for s in self.steps},
         )
 
     @property
@@ -126,6 +137,7 @@ def measure(
     *,
     largest: int,
     limits: Limits,
+    bound_s: float | None = None,
     python: str | None = None,
 ) -> Finding:
     """Measure an actor in a process of its own.
@@ -135,11 +147,12 @@ def measure(
         rows: Its input, with the outcome columns (`host.begin`).
         largest: Batch size; 0 lets the actor answer the rows and measures nothing.
         limits: How far to go.
+        bound_s: How long such rows can be; `None`: as long as a video.
         python: Path of the Python that it runs in; `None`: this one.
     """
     spans = zip(rows["start_s"].to_pylist(), rows["stop_s"].to_pylist(), strict=True)
     longest_s = max(((b or 0.0) - (a or 0.0) for a, b in spans), default=0.0)
-    found = Finding(rows=len(rows), longest_s=longest_s)
+    found = Finding(rows=len(rows), longest_s=longest_s, bound_s=bound_s)
     with tempfile.TemporaryDirectory(prefix="mien-probe-") as name:
         folder = Path(name)
         (folder / probe.STAGE).write_bytes(cloudpickle.dumps([stage]))

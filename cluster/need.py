@@ -99,6 +99,7 @@ class Node:
         gpus: Devices.
         gpu_memory_gb: Memory of one device; `None`: not known, or the host's.
         unified: Whether devices use the host's memory.
+        name: Ray's, of a node of a cluster; empty for this machine.
     """
 
     cpus: float
@@ -106,6 +107,7 @@ class Node:
     gpus: int = 0
     gpu_memory_gb: float | None = None
     unified: bool = False
+    name: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,17 +160,9 @@ def needs(
     found = []
     for stage in stages:
         actor, known = stage.actor, (measured or {}).get(stage.role)
-        if known:
-            batches = tuple(
-                Batch(
-                    size=size,
-                    memory_gb=known.memory_gb[size] * (1 + headroom),
-                    gpu_memory_gb=known.gpu_memory_gb.get(size, 0.0) * (1 + headroom),
-                    rate=known.rates.get(size),
-                )
-                for size in sorted(known.memory_gb)
-            )
-        else:
+        batches = _measured(known, actor.gpus, headroom) if known else ()
+        if not batches:
+            known = None
             device = actor.memory_gb if actor.gpus else 0.0
             host = actor.memory_gb - device if not actor.gpus or machine.unified else HOST_GB
             batches = (Batch(size=actor.batch_size, memory_gb=host, gpu_memory_gb=device),)
@@ -185,3 +179,17 @@ def needs(
             )
         )
     return tuple(found)
+
+
+def _measured(known: Measured, gpus: float, headroom: float) -> tuple[Batch, ...]:
+    """The batch sizes of which all that counts could be read."""
+    return tuple(
+        Batch(
+            size=size,
+            memory_gb=known.memory_gb[size] * (1 + headroom),
+            gpu_memory_gb=known.gpu_memory_gb.get(size, 0.0) * (1 + headroom),
+            rate=known.rates.get(size),
+        )
+        for size in sorted(known.memory_gb)
+        if not gpus or size in known.gpu_memory_gb
+    )

@@ -129,7 +129,7 @@ class Segment:
         return max(hours) if len(hours) == len(self.pools) else None
 
     @property
-    def hours_alone(self) -> float | None:
+    def hours_at_most(self) -> float | None:
         """Expected, if each device does one thing at a time, however many workers share it."""
         if self.hours is None or not self.devices:
             return self.hours
@@ -148,7 +148,7 @@ class Segment:
             "memory_gb": self.memory_gb,
             "startup_s": self.startup_s,
             "hours": self.hours,
-            "hours_alone": self.hours_alone,
+            "hours_at_most": self.hours_at_most,
             "bottleneck": self.bottleneck.name if self.bottleneck else None,
         }
 

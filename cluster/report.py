@@ -8,31 +8,43 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Crewed:
-    """A pool of a phase.
+    """What a pool of a phase did.
 
     Attributes:
         stages: That its workers run, one behind the other.
-        workers: How many.
         alone: Rows per second of one worker that runs by itself, as `mien profile` measured it;
             `None`: not measured.
+        workers: At most.
+        rows: That came out of its part of the chain.
+        wall_s: Until they had.
+        worker_s: The same, times its workers.
     """
 
     stages: tuple[str, ...]
-    workers: int
     alone: float | None = None
+    workers: int = 0
+    rows: int = 0
+    wall_s: float = 0.0
+    worker_s: float = 0.0
 
-    def summary(self, rows: int, wall_s: float) -> dict[str, Any]:
+    def worked(self, workers: int, rows: int, wall_s: float) -> None:
+        """Add a wave."""
+        self.workers = max(self.workers, workers)
+        self.rows += rows
+        self.wall_s += wall_s
+        self.worker_s += workers * wall_s
+
+    def summary(self) -> dict[str, Any]:
         """How near the pool came to what its workers do by themselves."""
-        rate = rows / wall_s if wall_s else None
-        known = rate is not None and self.alone is not None
+        known = self.alone is not None and self.worker_s > 0
         return {
             "stages": list(self.stages),
             "workers": self.workers,
-            "rows_per_s": rate and round(rate, 4),
-            "alone_rows_per_s": self.alone and round(self.alone * self.workers, 4),
-            "efficiency": round(rate / (self.alone * self.workers), 3) if known else None,  # type: ignore[operator]
+            "rows_per_s": round(self.rows / self.wall_s, 4) if self.wall_s else None,
+            "alone_rows_per_s": self.alone and round(self.alone, 4),
+            "efficiency": round(self.rows / (self.alone * self.worker_s), 3) if known else None,  # type: ignore[operator]
         }
 
 
@@ -106,8 +118,6 @@ class Report:
             "rtf": rtf and round(rtf, 3),
             "workers": self.workers,
             "busy_share": round(busy / (self.wall_s * self.workers), 3) if self.workers else None,
-            "pools": [
-                one.summary(self.ok + self.failed, self.wall_s) for one in self.pools.values()
-            ],
+            "pools": [one.summary() for one in self.pools.values()],
             "stages": [{"stage": k, "seconds": round(v, 3)} for k, v in self.stages.items()],
         }

@@ -3,8 +3,10 @@
 import logging
 import os
 import shutil
+import socket
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -118,18 +120,25 @@ class Cluster:
     def machine(self) -> Machine:
         """What workers may take, for the plan.
 
-        With an address this asks the nodes, so it must be called within a `session`.
+        With an address this asks the nodes, so it must be called within a `session`; the CPUs that
+        stay free are those of the command's own node first.
         """
         if self.address is None:
             return Machine(nodes=(self.here,))
-        found = sorted(
-            _joined_nodes(), key=lambda node: (-node["Resources"].get("CPU", 0), node["NodeID"])
-        )
+        here = ray.get_runtime_context().get_node_id()
+        found = sorted(_joined_nodes(), key=lambda node: (node["NodeID"] != here, node["NodeID"]))
         readings = ray.get([_reading(node["NodeID"]) for node in found])
         nodes = [
-            _node(reading, node["Resources"]) for reading, node in zip(readings, found, strict=True)
+            replace(_node(reading, node["Resources"]), name=node["NodeID"])
+            for reading, node in zip(readings, found, strict=True)
         ]
-        return Machine(nodes=_spared(nodes, self.spare_cpus))
+        free = _spared(nodes, self.spare_cpus)
+        if not free:
+            raise ValueError(
+                f"the cluster at {self.address!r} must have more CPUs than stay free "
+                f"(`cluster.spare_cpus`, {self.spare_cpus}), but has no more."
+            )
+        return Machine(nodes=free)
 
     @cached_property
     def here(self) -> Node:
@@ -162,13 +171,15 @@ def _node(reading: Reading, resources: dict[str, float]) -> Node:
     )
 
 
-def _spared(nodes: list[Node], spare_cpus: int) -> tuple[Node, ...]:
-    """Nodes less the CPUs that stay free, taken where most are."""
-    cpus = [node.cpus for node in nodes]
-    for _ in range(spare_cpus):
-        most = cpus.index(max(cpus))
-        cpus[most] = max(0.0, cpus[most] - 1)
-    return tuple(replace(node, cpus=left) for node, left in zip(nodes, cpus, strict=True))
+def _spared(nodes: list[Node], spare_cpus: float) -> tuple[Node, ...]:
+    """Nodes less the CPUs that stay free, which are those of the first, then of the next."""
+    left = []
+    for node in nodes:
+        taken = min(node.cpus, spare_cpus)
+        spare_cpus -= taken
+        if node.cpus > taken:
+            left.append(replace(node, cpus=node.cpus - taken))
+    return tuple(left)
 
 
 def _joined_nodes() -> list[dict[str, Any]]:
@@ -230,6 +241,7 @@ def _join(cluster: Cluster, temp: Path) -> None:
     if cluster.ship:
         env["py_modules"] = [str(build(temp))]
     try:
+        _knock(str(cluster.address))
         ray.init(
             cluster.address,
             runtime_env=env,
@@ -237,13 +249,21 @@ def _join(cluster: Cluster, temp: Path) -> None:
             logging_level=logging.ERROR,
             configure_logging=False,
         )
-    except (ConnectionError, RuntimeError) as error:
-        cause = str(error.__cause__ or error).splitlines()[0]
+    except (OSError, RuntimeError) as error:
+        cause = str(error.__cause__ or error).splitlines()[0].rstrip(".")
         raise ConnectionError(
-            f"no Ray can be reached at `cluster.address` ({cluster.address!r}): {cause} Start one "
+            f"no Ray can be reached at `cluster.address` ({cluster.address!r}): {cause}. Start one "
             "with `ray start --head`, and give this command the same `RAY_AUTH_MODE` and token."
         ) from error
     _await_nodes(cluster)
+
+
+def _knock(address: str) -> None:
+    """Raise `OSError` at once where nothing listens: Ray would try for minutes."""
+    where = os.environ.get("RAY_ADDRESS", address) if address == "auto" else address
+    host, _, port = where.rpartition(":")
+    if port.isdigit():
+        socket.create_connection((host, int(port)), timeout=10.0).close()
 
 
 def _await_nodes(cluster: Cluster) -> None:
@@ -275,6 +295,8 @@ def _configure_data() -> None:
     context.enable_progress_bars = False
     context.max_errored_blocks = 0  # a failed row is a value in the row, never a lost block
     context.print_on_execution_start = False
+    # placing workers on nodes; it goes with Ray 2.64, and Ray is pinned
+    warnings.filterwarnings("ignore", message=".*ray_remote_args_fn")
     for name in ("ray.data", "ray.data._internal.execution.streaming_executor_state"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # what it says, the raised error says
 

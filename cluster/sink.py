@@ -19,7 +19,7 @@ class Sink:
 
     Attributes:
         table: Where to.
-        guard: Called before a file is written; raises where there is too little room.
+        guard: Called after a file is written; raises where little room is left.
         every_s: A file is written at least this often, so that little is lost with the driver.
         every_mb: A file is written when this much has come together.
     """
@@ -30,6 +30,7 @@ class Sink:
     every_mb: float = 64.0
     _held: list[pa.Table] = field(default_factory=list)
     _seen: set[str] = field(default_factory=set)
+    _written: set[str] = field(default_factory=set)
     _lock: threading.RLock = field(default_factory=threading.RLock)
     _timer: threading.Timer | None = None
     _error: Exception | None = None
@@ -74,24 +75,27 @@ class Sink:
             held, self._held, self._timer = self._held, [], None
             if not held:
                 return
+            rows = pa.concat_tables(held)
             try:
+                self.table.write(rows)
+                self._written.update(rows["id"].to_pylist())
                 self.guard()
-                self.table.write(pa.concat_tables(held))
             except OSError as error:
                 if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                     raise
                 raise DiskFullError(
-                    f"{sum(map(len, held))} finished rows could not be written to "
+                    f"{len(rows)} finished rows could not be written to "
                     f"'{self.table.folder}': {error.strerror}. Make room (`mien clean` shows what "
                     "can go), then give the same command again: it does them once more."
                 ) from error
 
     def _flush_later(self) -> None:
         """Write in the timer's thread; what goes wrong is raised by the next call."""
-        try:
-            self.flush()
-        except Exception as error:
-            self._error = error
+        with self._lock:
+            try:
+                self.flush()
+            except Exception as error:
+                self._error = error
 
     def _raise(self) -> None:
         if self._error is not None:
@@ -103,9 +107,10 @@ class Sink:
         Raises:
             DiskFullError: Rows could not be written, now or before.
         """
-        self.flush()
-        self._raise()
+        with self._lock:
+            self.flush()
+            self._raise()
 
     def absent(self, ids: set[str]) -> set[str]:
-        """Those of some rows that have not come."""
-        return ids - self._seen
+        """Those of some rows that have not been written."""
+        return ids - self._written

@@ -46,6 +46,7 @@ class Slurm:
         environments: Path of a Python by name, the same on all nodes.
     """
 
+    address: ClassVar[None] = None
     suffix: ClassVar[str] = "sh"
 
     dry: bool = False

@@ -16,9 +16,9 @@ RAY_AUTH_TOKEN=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n') # others on these 
 export RAY_AUTH_TOKEN
 
 scratch={{ temp_dir }}/mien-$SLURM_JOB_ID
-port=$((20000 + SLURM_JOB_ID % 10000))
+port=$((20000 + SLURM_JOB_ID % 3000 * 3)) # and the two above it
 ip=$(python -c 'import ray; print(ray.util.get_node_ip_address())')
-start=(ray start --block --disable-usage-stats --log-color=false {{ resources }})
+start=(ray start --block --disable-usage-stats --log-color=false --temp-dir="$scratch" {{ resources }})
 
 head='' workers='' command='' again=''
 finish() {
@@ -35,8 +35,8 @@ trap end TERM INT
 trap 'again=yes; end' USR1 # the time is nearly over
 
 "${start[@]}" --head --node-ip-address="$ip" --port="$port" --num-cpus={{ head_cpus }} \
-  --temp-dir="$scratch" --include-dashboard=false --ray-client-server-port=$((port + 10000)) \
-  --dashboard-agent-listen-port=0 >"$scratch.log" 2>&1 &
+  --include-dashboard=false --dashboard-port=$((port + 1)) \
+  --ray-client-server-port=$((port + 2)) --dashboard-agent-listen-port=0 >"$scratch.log" 2>&1 &
 head=$!
 until grep -q 'Ray runtime started' "$scratch.log"; do
   if ! kill -0 "$head" 2>/dev/null; then
@@ -49,7 +49,7 @@ done
 {% if nodes > 1 %}
 # shellcheck disable=SC2016 # the nodes expand it
 srun --nodes={{ nodes - 1 }} --ntasks={{ nodes - 1 }} --relative=1 --cpus-per-task={{ cores }} --kill-on-bad-exit=0 \
-  bash -c 'own=$1-$SLURM_NODEID; shift; trap : TERM USR2; "$@" --temp-dir="$own" >/dev/null & wait; wait; rm -rf "$own"' \
+  bash -c 'own=$1; shift; trap : TERM USR2; "$@" >/dev/null & wait; wait; rm -rf "$own"' \
   worker "$scratch" "${start[@]}" --address="$ip:$port" --num-cpus={{ cores }} \
   --dashboard-agent-listen-port=0 &
 workers=$!

@@ -5,8 +5,14 @@ from itertools import groupby
 
 import cloudpickle
 import ray
-from ray.exceptions import RuntimeEnvSetupError, WorkerCrashedError
+from ray.exceptions import (
+    GetTimeoutError,
+    OutOfMemoryError,
+    RuntimeEnvSetupError,
+    WorkerCrashedError,
+)
 
+from .deadline import GENEROUS
 from .environments import runtime_env
 from .host import SetupError, Stage, set_up
 
@@ -20,15 +26,19 @@ class Trial:
     """
 
     def __init__(
-        self, chains: Sequence[Sequence[Stage]], environments: Mapping[str, str] | None = None
+        self,
+        chains: Sequence[Sequence[Stage]],
+        environments: Mapping[str, str] | None = None,
+        allowed_s: float = GENEROUS.start_s,
     ) -> None:
         """Begin.
 
         Args:
             chains: Of all phases.
             environments: Path of a Python by name, for actors that name an environment.
+            allowed_s: For the setup of an actor, and for the trial to find a place.
         """
-        self._environments = environments or {}
+        self._environments, self._allowed_s = environments or {}, allowed_s
         self._parts: dict[str | None, list[Sequence[Stage]]] = {}
         for chain in chains:
             for name, part in groupby(chain, key=lambda stage: stage.actor.environment):
@@ -36,7 +46,7 @@ class Trial:
         trial = ray.remote(num_cpus=1, max_retries=0)(_try)
         self._answers = {
             name: trial.options(runtime_env=runtime_env(name, self._environments)).remote(
-                [cloudpickle.dumps(list(part)) for part in parts]
+                [cloudpickle.dumps(list(part)) for part in parts], allowed_s
             )
             for name, parts in self._parts.items()
         }
@@ -49,8 +59,13 @@ class Trial:
         """
         for name, answer in self._answers.items():
             try:
-                problem = ray.get(answer)
-            except WorkerCrashedError as error:
+                problem = ray.get(answer, timeout=self._limit_s(name))
+            except GetTimeoutError as error:
+                raise SetupError(
+                    f"the trial of the actors did not come to an end in {self._limit_s(name):g} s "
+                    "(`job.hung.start_s` for each): others hold the machine, or nothing moves."
+                ) from error
+            except (WorkerCrashedError, OutOfMemoryError) as error:
                 self._blame(self._parts[name], error)
             except RuntimeEnvSetupError as error:
                 raise SetupError(f"the environment {name!r} cannot be started: {error}") from error
@@ -58,20 +73,26 @@ class Trial:
                 if problem:
                     raise SetupError(problem)
 
-    def _blame(self, parts: Sequence[Sequence[Stage]], error: WorkerCrashedError) -> None:
+    def _limit_s(self, name: str | None) -> float:
+        return self._allowed_s * (1 + sum(map(len, self._parts[name])))
+
+    def _blame(self, parts: Sequence[Sequence[Stage]], error: Exception) -> None:
         """Find the chain that kills its process."""
         if len(parts) == 1:
             roles = ", ".join(repr(stage.role) for stage in parts[0])
-            raise SetupError(f"setting up the actors {roles} kills their process.") from error
+            raise SetupError(
+                f"setting up the actors {roles} kills their process, or takes more than "
+                f"{self._allowed_s:g} s (`job.hung.start_s`)."
+            ) from error
         for part in parts:
-            Trial([part], self._environments).wait()
+            Trial([part], self._environments, self._allowed_s).wait()
         raise SetupError("setting up all actors in one process kills it.") from error
 
 
-def _try(chains: Sequence[bytes]) -> str | None:
+def _try(chains: Sequence[bytes], allowed_s: float) -> str | None:
     try:
         for chain in chains:
-            for stage in set_up(chain):
+            for stage in set_up(chain, allowed_s):
                 stage.actor.close()
     except SetupError as error:
         return str(error)

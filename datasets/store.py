@@ -9,6 +9,7 @@ how it is read in parts, what a listing tells. Credentials and addresses come fr
 import os
 import posixpath
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -88,11 +89,6 @@ def place(text: str) -> Place:
     return url
 
 
-def shown(uri: str) -> str:
-    """A path or URL as text that `place` takes, made absolute."""
-    return uri if is_url(uri) else str(Path(uri).expanduser().absolute())
-
-
 def reference(uri: str, folder: Place) -> str:
     """How a page in a folder names a media file, so that a browser finds it.
 
@@ -116,10 +112,16 @@ def on_disk(where: Place) -> bool:
     return isinstance(where, Path)
 
 
-def create_folder(folder: Place) -> None:
-    """Make a folder and those above it; object stores have none."""
-    if isinstance(folder, Path):
-        folder.mkdir(parents=True, exist_ok=True)
+def remove(where: Place) -> None:
+    """Remove a file, or a folder with all that is in it; nothing where nothing is."""
+    if not isinstance(where, Path):
+        with _reached(where):
+            if where.exists():
+                where.fs.rm(where.path, recursive=True)
+    elif where.is_dir() and not where.is_symlink():
+        shutil.rmtree(where)
+    else:
+        where.unlink(missing_ok=True)
 
 
 def replace(where: Place, content: bytes | pa.Buffer) -> None:

@@ -157,10 +157,11 @@ class Table:
             return
         gone = pa.array(list(values), pa.string())
         for path in self.files():
+            known = self._scan([column], None, [path])[column]
+            if not pc.any(pc.is_in(known, gone)).as_py():
+                continue
             rows = self._scan(self.schema.names, None, [path])
             kept = rows.filter(pc.invert(pc.is_in(rows[column], gone)))
-            if len(kept) == len(rows):
-                continue
             if len(kept):
                 replace(path, encoded(kept))
             else:

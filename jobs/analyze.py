@@ -29,6 +29,7 @@ from ..cluster.waves import Again, outstanding, peeked
 from ..datasets.corpus import Corpus, Skip
 from ..datasets.store import place, replace
 from . import provenance
+from .clean import forget
 from .conclude import MARK, mark
 from .expected import expected
 from .expected import record as plan_record
@@ -43,7 +44,7 @@ from .manifests import Segmentation
 from .profile import Profile
 from .progress import Progress
 from .report import write_index
-from .retain import Retain
+from .retain import Retain, refuse
 from .status import RECORD
 from .tally import CORPUS, kept, rows_of
 from .workers import Workers
@@ -108,6 +109,7 @@ class Analyze:
             chunk_s=self.chunk_s,
             rules=self.fusion,
             segmentation=self.segmentation,
+            pictures=self.retain.thumbnails,
         )
 
     def __call__(self) -> int:
@@ -125,6 +127,7 @@ class Analyze:
         ):
             began = time.perf_counter()
             files, skips = self.corpus.survey()
+            refuse(graph.phases.values(), self.folder)
             ahead = self.ahead(graph, files)
             warning = self.disk.judge(self.folder, ahead.gb)
             if warning:
@@ -133,7 +136,7 @@ class Analyze:
             record = self._keep(graph, files, skips)
             book = Logbook(folder=self.folder, run=record["started"])
             book.say("run started", command=record["command"], files=len(files))
-            with Workers(self.cluster, graph) as workers:
+            with book.ended(), Workers(self.cluster, graph, self.hung) as workers:
                 terms = self._terms(graph, ahead, workers, record, book)
                 for names in graph.ranks():
                     reports = self._rank(graph, names, files, workers, terms, progress)
@@ -141,7 +144,7 @@ class Analyze:
                         book.phase(report.name, report.summary())
                     self.reports += reports
             flatten_utterances(graph)
-            freed = self.retain.apply(self.folder)
+            freed = forget(self.folder, record, self.retain.gone)
             if freed:
                 book.say("pictures and vectors of people removed", bytes=freed)
             record["dollars"] = self._ledger()
@@ -184,11 +187,9 @@ class Analyze:
         planned = expected(graph, machine, ahead, store)
         record["plan"] = plan_record(planned, machine, ahead)
         replace(self.folder / RECORD, _json(record))
-        known = {stage.role: store.find(stage.actor) for stage in graph.stages()}
         return Terms(
-            machine=machine,
-            measured={role: one for role, one in known.items() if one is not None},
-            rows_per_hour={name: rows.per_hour for name, rows in ahead.rows.items()},
+            machine=self.cluster.machine,
+            needs={name: one.needs for name, one in planned.items()},
             environments=self.cluster.environments,
             deadline=self.hung,
             admit=Gate(self.cluster.watchdog).admit,

@@ -147,6 +147,8 @@ def forget(run: Place, record: dict, kinds: Sequence[str]) -> int:
     Returns:
         How many bytes that freed.
     """
+    if not kinds:
+        return 0
     shown = "thumbnails" in kinds and any(
         "thumbnails" in held(folder)
         for folder in folders(run)
@@ -155,12 +157,17 @@ def forget(run: Place, record: dict, kinds: Sequence[str]) -> int:
     freed = sum(empty(folder, kinds) for folder in folders(run))
     if shown:
         Report(run=str(run)).write_pages(run, record)
-        write_index(run, record)
     return freed
 
 
 def _column(run: Place, record: dict, kind: str, finished: bool) -> Find:
     sizes = {folder: held(folder).get(kind, 0) for folder in folders(run)}
+
+    def free() -> None:
+        forget(run, record, [kind])
+        if kind == "thumbnails":
+            write_index(run, record)
+
     note = {
         "embeddings": "a timeline that is made again tells people apart by track alone",
     }.get(kind, "models that look at them must watch again")
@@ -170,7 +177,7 @@ def _column(run: Place, record: dict, kind: str, finished: bool) -> Find:
         [folder for folder, size in sizes.items() if size],
         sum(sizes.values()),
         note,
-        (lambda: forget(run, record, [kind])) if finished else None,
+        free if finished else None,
     )
 
 

@@ -6,9 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..cluster.findings import Store
-from ..cluster.plan import Machine, Plan, needs, plan
+from ..cluster.layout import layout
+from ..cluster.need import Machine, Need, needs
+from ..cluster.plan import Plan
 from .forecast import Forecast, Rows
 from .graph import Graph
+
+COVERING = ("sound", "turns", "watch", "faces", "moments", "timeline")
+"""Phases whose rows together are as long as the media: their time goes with a row's length."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,11 +21,13 @@ class Expected:
     """A phase that has not run yet.
 
     Attributes:
+        needs: What its actors need.
         plan: How it is packed.
         rows: That it has.
         media_h: Of the whole corpus.
     """
 
+    needs: tuple[Need, ...]
     plan: Plan
     rows: Rows
     media_h: float
@@ -67,19 +74,22 @@ def expected(
 
     Raises:
         RefusedError: An actor does not fit; names it and the smallest change.
+        UncuttableError: A phase does not fit, also in parts.
     """
     found = {}
     for name, phase in graph.phases.items():
         rows = forecast.rows[name]
-        known = {stage.role: store.find(stage.actor) for stage in phase.stages}
+        row_s = 3600 / rows.per_hour if name in COVERING and rows.per_hour else None
+        known = {stage.role: store.find(stage.actor, row_s=row_s) for stage in phase.stages}
         chain = needs(
             phase.stages,
             machine,
             rows_per_hour=rows.per_hour,
             measured={role: one for role, one in known.items() if one is not None},
         )
-        made = plan(chain, machine, blocks=max(1, round(rows.todo)))
-        found[name] = Expected(plan=made, rows=rows, media_h=forecast.hours.total_h)
+        shifts = layout(phase, chain, machine, blocks=max(1, round(rows.todo)))
+        made = Plan(segments=tuple(shift.segment for shift in shifts))
+        found[name] = Expected(needs=chain, plan=made, rows=rows, media_h=forecast.hours.total_h)
     return found
 
 

@@ -35,6 +35,8 @@ def flatten_utterances(graph: Graph, group: int = 32) -> None:
     table.drop("timeline_id", superseded)
     for at in range(0, len(todo), group):
         table.write(_flat(source, todo[at : at + group], table.schema))
+    if todo:
+        table.compact()
 
 
 def _flat(source: Table, lines: Sequence[dict], schema: pa.Schema) -> pa.Table:

@@ -16,7 +16,7 @@ from .fusion.timeline import RULES
 from .manifests import CONCLUSIONS, KEEPS, Manifests, Segmentation
 from .moments import Moments
 from .profile import Profile
-from .recall import Recall, RecallPictures
+from .recall import Recall, RecallPictures, needed
 
 ROLES = {
     "videos": ("probe",),
@@ -70,6 +70,7 @@ class Graph:
         chunk_s: Length of a transcribed chunk, at most.
         rules: Of the fusion.
         segmentation: Of the sound, for the role `laion_voice`.
+        pictures: Whether pages show some.
     """
 
     profile: Profile
@@ -78,6 +79,7 @@ class Graph:
     chunk_s: float
     rules: Rules = RULES
     segmentation: Segmentation = field(default_factory=Segmentation)
+    pictures: bool = True
     phases: dict[str, Phase] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -162,6 +164,7 @@ class Graph:
                 tables=self._tables(),
                 models=self.models(),
                 likeness=self._likeness(filled),
+                pictures=self.pictures,
             )
             return (Stage(role="conclude", actor=conclude),)
         if name == "moments":
@@ -175,7 +178,9 @@ class Graph:
             return (Stage(role="moments", actor=moments),) if filled["notes"] else ()
         if name in ("faces", "notes") and filled[name]:
             folder = str(self.table("watch").folder)
-            recall = Recall(folder=folder) if name == "faces" else RecallPictures(folder=folder)
+            needs = needed(stage.role for stage in filled[name])
+            faces = Recall(folder=folder, needs=needs)
+            recall = faces if name == "faces" else RecallPictures(folder=folder)
             return (Stage(role="recall", actor=recall), *filled[name])
         return filled[name]
 

@@ -2,7 +2,8 @@
 
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -23,9 +24,9 @@ _OF_ERROR = ("error_stage", "error_type", "error_message")
 class Logbook:
     """Writes the log of a run.
 
-    Object stores cannot append, so the file is written anew at the end of each phase; what is said
-    meanwhile is held, and lost with a driver that is killed: the rows themselves stand in the
-    tables.
+    Object stores cannot append, so the file is written anew at the end of each phase and of the
+    run, however it ends; what is said meanwhile is lost with a driver that is killed: the rows
+    themselves stand in the tables.
 
     Attributes:
         folder: Of the run.
@@ -56,6 +57,17 @@ class Logbook:
             self._lines.append(json.dumps(line, default=str))
             if len(self._lines) > 2 * KEPT:
                 self._lines = self._lines[-KEPT:]
+
+    @contextmanager
+    def ended(self) -> Iterator[None]:
+        """Tell of an error that ends the run, and of Ctrl-C, and write what was said before."""
+        try:
+            yield
+        except BaseException as error:
+            self.say("run ended", "error", error=type(error).__name__, message=str(error))
+            with suppress(OSError):  # the disk may be what is full
+                self.write()
+            raise
 
     def finished(self, phase: str, rows: pa.Table) -> None:
         """Tell of the rows that failed."""

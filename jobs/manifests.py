@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from ..actors.transcript import chunks
 from ..datasets import schema
@@ -84,9 +83,9 @@ class Manifests:
         Yields:
             All rows of the phase for at most `GROUP` videos; groups without a row are left out.
         """
-        order = pc.sort_indices(files, [("video_id", "ascending")])
-        for at in range(0, len(order), GROUP):
-            group = files.take(order[at : at + GROUP])
+        files = files.sort_by("video_id")
+        for at in range(0, len(files), GROUP):
+            group = files.slice(at, GROUP)
             if name == "videos":
                 yield group
             else:

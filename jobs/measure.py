@@ -17,6 +17,7 @@ from ..cluster.measure import Finding, Limits, measure
 from ..cluster.session import Cluster
 from ..datasets.corpus import Folder
 from . import demo
+from .fusion.timeline import RULES
 from .graph import UPSTREAM, Graph
 from .profile import Profile
 from .progress import console
@@ -120,15 +121,15 @@ class Measure:
             last = [i for i, stage in enumerate(phase.stages) if (name, stage.role) in wanted]
             for stage in phase.stages if passed_on else phase.stages[: last[-1] + 1]:
                 asked = (name, stage.role) in wanted
-                found = self._one(stage, rows, measured=asked)
-                if asked and found.measured is None:
+                found = self._one(stage, rows, name, measured=asked)
+                if asked and not found.steps:
                     failed[name, stage.role] = (found.errors or (found.ended,))[0]
                 rows = blank(rows, stage.actor.adds) if found.answer is None else found.answer
             if passed_on:
                 graph.table(name).write(rows)
         return failed
 
-    def _one(self, stage: Stage, rows: pa.Table, *, measured: bool) -> Finding:
+    def _one(self, stage: Stage, rows: pa.Table, phase: str, *, measured: bool) -> Finding:
         """Let an actor answer its rows; measure it and keep what was found, if that is asked."""
         actor = stage.actor
         if actor.remote:
@@ -140,13 +141,23 @@ class Measure:
             rows,
             largest=actor.batch_size if measured else 0,
             limits=self.limits,
+            bound_s=self._bounds().get(phase),
             python=self.cluster.environments.get(actor.environment or ""),
         )
-        if found.measured is not None:
+        if found.steps:
             self.store.save(actor, found)
         did = "measured" if measured else "answered"
         console.print(f"{did:<9} {stage.role} ({len(rows)} rows): {escape(found.ended)}")
         return found
+
+    def _bounds(self) -> dict[str, float]:
+        """How long rows can be, by phase, where they are not whole videos."""
+        return {
+            "speech": self.chunk_s,
+            "watch": self.span_s,
+            "faces": self.span_s,
+            "voice": RULES.max_utterance_s,
+        }
 
     def _sample(self, folder: Path) -> pa.Table:
         """The files to measure on, as manifest of the phase `videos`.
@@ -176,13 +187,14 @@ class Measure:
                 lines.add_row(*cells(stage, found, reason or "not asked for"))
                 if found:
                     notes += remarks(stage, found)
-                    bound_s = {"speech": self.chunk_s, "watch": self.span_s}.get(name, 0.0)
-                    if found.longest_s < 0.9 * bound_s:
-                        short.append(f"{stage.role} ({found.longest_s:.0f} of {bound_s:.0f} s)")
+                    if found.short and found.bound_s:
+                        short.append(
+                            f"{stage.role} ({found.longest_s:.0f} of {found.bound_s:.0f} s)"
+                        )
         if short:
             notes.append(
-                f"Rows can be longer than those measured: {', '.join(short)}. Memory grows with "
-                "them; measure on media as long as those to come."
+                f"Rows can be longer than those measured: {', '.join(short)}. For these, and where "
+                "a row is a whole video, a plan takes no less memory than is declared."
             )
         console.print(lines)
         for note in notes:

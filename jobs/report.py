@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..datasets.store import Place, listed, replace
+from ..datasets.store import Place, listed, reference, replace
 from ..datasets.table import Table
 from .conclude import thumbnails
 from .gather import standing
@@ -129,13 +129,15 @@ class Report:
     def _page(self, run: Place, tables: dict[str, Place], probe: dict) -> None:
         from .pages.page import render
 
-        table = standing(tables["timeline"])
+        table, folder = standing(tables["timeline"]), run / "videos" / probe["video_id"]
         for line in _about(table, ["timeline"], probe).to_pylist() if table.files() else []:
             made = json.loads(line["timeline"])
             html = render(
-                made, media=made["uri"], thumbnails=thumbnails(_watched(tables.get("watch"), probe))
+                made,
+                media=reference(made["uri"], folder),
+                thumbnails=thumbnails(_watched(tables.get("watch"), probe)),
             )
-            replace(run / "videos" / probe["video_id"] / "report.html", html.encode())
+            replace(folder / "report.html", html.encode())
             console.print(f"{probe['video_id']}: report.html")
 
 

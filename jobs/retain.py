@@ -48,14 +48,6 @@ class Retain:
         """The kinds that do not stay."""
         return tuple(f.name for f in fields(self) if not getattr(self, f.name))
 
-    def apply(self, run: Place) -> int:
-        """Take out of all tables of a run what does not stay.
-
-        Returns:
-            How many bytes that freed.
-        """
-        return sum(empty(folder, self.gone) for folder in folders(run)) if self.gone else 0
-
 
 def folders(run: Place) -> list[Place]:
     """The folders of all tables of a run, also of those that it no longer uses."""

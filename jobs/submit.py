@@ -42,17 +42,15 @@ class Submit:
     cluster: Queue
     words: list[str] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
-        if not hasattr(self.cluster, "submit"):
-            raise ValueError(
-                "`mien submit` sends a job to a queue: give `cluster=slurm` or `cluster=kuberay`. "
-                "On this machine, or on a Ray cluster that stands already, give the job itself."
-            )
-
     def __call__(self) -> int:
         """Check the job, write down how it is started, and hand that over."""
         from .main import UsageError, built, configuration
 
+        if not hasattr(self.cluster, "submit"):
+            raise UsageError(
+                "`mien submit` sends a job to a queue: give `cluster=slurm` or `cluster=kuberay`. "
+                "On this machine, or on a Ray cluster that stands already, give the job itself."
+            )
         if not self.words:
             raise UsageError("what is to be submitted? For example `mien submit analyze VIDEOS`.")
         name, *rest = self.words

@@ -4,6 +4,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
+from ..cluster.deadline import GENEROUS, Deadline
 from ..cluster.host import Stage
 from ..cluster.metrics import Metrics
 from ..cluster.plan import Machine
@@ -21,9 +22,9 @@ class Workers:
         metrics: Of the run.
     """
 
-    def __init__(self, cluster: Cluster, graph: Graph) -> None:
+    def __init__(self, cluster: Cluster, graph: Graph, hung: Deadline = GENEROUS) -> None:
         self.startup: dict[str, float] = {}
-        self._cluster, self._graph = cluster, graph
+        self._cluster, self._graph, self._hung = cluster, graph, hung
         self._stack = ExitStack()
         self.threads = ThreadPoolExecutor()
         self._stack.callback(self.threads.shutdown)  # last: after Ctrl-C, Ray's end ends them
@@ -45,7 +46,7 @@ class Workers:
         """
         if self._trial is None:
             self._start()
-            self._trial = Trial(light(self._graph), self._cluster.environments)
+            self._trial = Trial(light(self._graph), self._cluster.environments, self._hung.start_s)
         if phase != "videos" and "await_trial_s" not in self.startup:
             began = time.perf_counter()  # probing needs no model: it filled the wait
             self._trial.wait()

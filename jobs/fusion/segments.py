@@ -285,7 +285,9 @@ class Segments:
         speaks = np.array(
             [p.person == person and p.on_screen is True for p in self.presences], dtype=bool
         )
-        listens = [(one or {}).get("person") == person for one in self.listeners]
+        listens = np.array(
+            [(one or {}).get("person") == person for one in self.listeners], dtype=bool
+        )
         if face.blinks is not None:
             mine = np.flatnonzero(speaks)
             _, seen_s = face.mouth.during(start, stop)

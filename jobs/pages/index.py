@@ -7,6 +7,7 @@ from typing import Any
 
 from ...datasets.schema import LABELS
 from .markup import asset, clean, data_uri, href, page
+from .packing import packing
 
 MAX_THUMBNAIL_BYTES = 3_000_000
 """All pictures of the page together; later videos go without one."""
@@ -193,6 +194,7 @@ def _summary(summary: dict[str, Any]) -> dict[str, Any]:
             (name, seconds, seconds / longest)
             for name, seconds in sorted(stages.items(), key=lambda one: -one[1])
         ],
+        "packing": packing(summary.get("plan"), phases),
         "wall_s": summary.get("wall_s"),
         "peak_memory_gb": summary.get("peak_memory_gb"),
         "models": models,

@@ -113,6 +113,14 @@ def test_a_cut_chain_answers_as_the_whole_one(chain: Phase, tmp_path: Path) -> N
     assert roles == [{"fetch", "restore", "look"}, {"restore"}, {"fetch", "restore", "look"}]
 
 
+def test_a_corpus_that_was_moved_is_found_behind_a_cut(chain: Phase, tmp_path: Path) -> None:
+    cut = chain.cut(2).table(tmp_path)
+    rows = begin(manifest("/old/a"), chain.hash, [1])
+    cut.write(_through(chain.stages[:2], rows).select(cut.schema.names))
+    moved = begin(manifest("/new/a"), chain.hash, [1])
+    assert joined(moved, cut, [])["uri"].to_pylist() == ["/new/a"]
+
+
 def test_only_what_is_missing_or_failed_earlier_is_done_before_a_cut(
     chain: Phase, tmp_path: Path
 ) -> None:

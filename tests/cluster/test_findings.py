@@ -16,7 +16,7 @@ from mien.cluster.need import Measured
 STEPS = tuple(
     Step(size=n, rows_s=10.0 * n, media_s_s=5.0, memory_gb=0.1 * n, device_gb=None) for n in (1, 2)
 )
-FOUND = Finding(startup_s=2.0, steps=STEPS, rows=3, longest_s=30.0, ended="largest batch")
+FOUND = Finding(startup_s=2.0, steps=STEPS, rows=3, longest_s=30.0, bound_s=30.0, ended="all")
 
 
 @pytest.fixture
@@ -52,6 +52,28 @@ def test_without_the_memory_of_its_device_what_is_declared_holds(store: Store) -
     known = store.find(actor)
     assert known is not None
     assert known.gpu_memory_gb == {1: 1.5}
+
+
+def test_rows_to_come_can_be_longer(store: Store) -> None:
+    """Memory is then no less than declared; the rate goes with the length."""
+    actor = Polarity(memory_gb=0.15)
+    for bound_s, gb in (
+        (33.0, {1: 0.1, 2: 0.2}),
+        (60.0, {1: 0.15, 2: 0.2}),
+        (None, {1: 0.15, 2: 0.2}),
+    ):
+        store.save(actor, replace(FOUND, bound_s=bound_s))
+        known = store.find(actor)
+        assert known is not None
+        assert known.memory_gb == gb
+    known = store.find(actor, row_s=60.0)
+    assert known is not None
+    assert known.rates == {1: 5 / 60, 2: 5 / 60}
+    timeless = tuple(replace(step, media_s_s=0.0) for step in STEPS)
+    store.save(actor, replace(FOUND, steps=timeless))
+    known = store.find(actor, row_s=60.0)
+    assert known is not None
+    assert known.rates == {1: 10.0, 2: 20.0}
 
 
 def test_what_a_plan_decides_is_not_part_of_it(store: Store) -> None:

@@ -285,6 +285,12 @@ def test_slow_work_within_its_deadline_is_left_alone(doubles: ModuleType, folder
     assert list(folder.iterdir()) == []
 
 
+def test_a_full_disk_harms_no_row(doubles: ModuleType, folder: Path) -> None:
+    ready = host(doubles, hung=Deadline(base_s=5))
+    folder.rmdir()  # no note of a hung actor can be left
+    assert ready(rows(doubles, [None]))["status"].to_pylist() == ["ok"]
+
+
 def test_a_leak_costs_a_worker_and_no_row(
     doubles: ModuleType, tmp_path: Path, shared: Journal
 ) -> None:

@@ -1,6 +1,8 @@
 """Levels of memory, on readings made up and recorded."""
 
 import itertools
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -165,6 +167,12 @@ def test_each_worker_gets_a_gate_of_its_own() -> None:
     sent = cloudpickle.loads(cloudpickle.dumps(admit))
     sent()
     assert sent.__self__ is not admit.__self__
+
+
+def test_a_workers_environment_needs_no_more_than_what_carries_rows() -> None:
+    code = "import sys; sys.modules.update(psutil=None, pynvml=None, torch=None)\n"
+    code += "from mien.cluster.levels import Gate, Levels; Gate(Levels()).admit()"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.usefixtures("fast")

@@ -36,7 +36,7 @@ def test_an_actor_is_measured_and_answers_its_rows(doubles: ModuleType) -> None:
     assert found.answer["twice"].to_pylist() == [0, 2, 4]
     assert (found.rows, found.longest_s, found.ended) == (3, 1.0, "largest batch")
     assert not found.failed
-    known = found.measured
+    known = found.measured()
     assert known is not None
     assert 0 < known.startup_s < wall_s
     for size, rate in known.rates.items():
@@ -59,7 +59,7 @@ def test_rows_have_a_length_or_none(doubles: ModuleType) -> None:
 
 def test_without_a_batch_size_it_only_answers(doubles: ModuleType) -> None:
     found = tried(doubles.Double(), rows(doubles, [None, "raise", None]), largest=0)
-    assert found.measured is None
+    assert found.measured() is None
     assert not found.failed
     assert found.answer is not None
     assert found.answer["twice"].to_pylist() == [0, None, 4]
@@ -71,7 +71,7 @@ def test_only_rows_that_can_be_answered_are_measured(doubles: ModuleType) -> Non
     found = tried(doubles.Double(), rows(doubles, ["raise", None]), largest=2)
     assert [step.size for step in found.steps] == [1, 2]
     found = tried(doubles.Double(), rows(doubles, ["raise"]), largest=2)
-    assert found.measured is None
+    assert found.measured() is None
     assert found.ended == "no row could be answered"
     assert len(found.errors) == 1
 
@@ -81,7 +81,7 @@ def test_a_crash_is_an_answer(doubles: ModuleType) -> None:
     assert found.failed
     assert found.ended == "killed by SIGKILL during answer"
     assert found.startup_s is not None
-    assert (found.answer, found.measured) == (None, None)
+    assert (found.answer, found.measured()) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_a_setup_that_fails_is_an_answer(doubles: ModuleType, broken: str, reaso
     found = tried(doubles.Double(broken=broken), rows(doubles, [None]))
     assert found.failed
     assert reason in found.ended
-    assert (found.startup_s, found.measured) == (None, None)
+    assert (found.startup_s, found.measured()) == (None, None)
 
 
 def test_a_hang_ends_and_what_was_measured_before_it_stands(doubles: ModuleType) -> None:
@@ -107,7 +107,7 @@ def test_a_hang_ends_and_what_was_measured_before_it_stands(doubles: ModuleType)
     assert found.failed
     assert found.ended == "batch took more than 6 s"
     assert [step.size for step in found.steps][:2] == [1, 2]
-    assert found.measured is not None
+    assert found.measured() is not None
     assert found.answer is not None
     assert not [p for p in psutil.Process().children() if "mien.cluster.probe" in p.cmdline()]
 

@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy as np
 import psutil
 import pytest
 
@@ -17,6 +18,8 @@ from mien.cluster.memory import (
     PeakMemory,
     Reading,
     budget_gb,
+    device_gb,
+    high_water_gb,
     host,
     read,
     tree_gb,
@@ -32,7 +35,7 @@ class RecordedNvml:
     class NVMLError(Exception):
         pass
 
-    class NVMLError_NotSupported(NVMLError):  # noqa: N801
+    class NVMLError_NotSupported(NVMLError):  # noqa: N801, N818
         pass
 
     def __init__(self, devices: list[dict[str, Any]] | None) -> None:
@@ -241,3 +244,43 @@ def test_a_process_that_is_gone_counts_nothing() -> None:
     gone.wait()
     assert tree_gb(psutil.Process()) > 0
     assert not process.is_running()
+
+
+class _Driver:
+    """Two devices on which processes run, as `pynvml` tells it; 11 is in both, 12 is unreadable."""
+
+    class NVMLError(Exception):
+        pass
+
+    running: ClassVar = {0: [(11, 3e9), (12, None)], 1: [(11, 1e9), (99, 7e9)]}
+
+    def nvmlInit(self) -> None: ...  # noqa: N802
+    def nvmlShutdown(self) -> None: ...  # noqa: N802
+
+    def nvmlDeviceGetCount(self) -> int:  # noqa: N802
+        return 2
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> int:  # noqa: N802
+        return index
+
+    def nvmlDeviceGetComputeRunningProcesses(self, handle: int) -> list[SimpleNamespace]:  # noqa: N802
+        return [SimpleNamespace(pid=pid, usedGpuMemory=used) for pid, used in self.running[handle]]
+
+
+@pytest.mark.parametrize(
+    ("pids", "gb"), [([11], 4.0), ([11, 12], 4.0), ([11, 99], 11.0), ([12], None), ([7], None)]
+)
+def test_memory_of_processes_on_all_devices(pids: list[int], gb: float | None) -> None:
+    assert device_gb(pids, _Driver()) == gb
+
+
+def test_the_high_water_mark_stays() -> None:
+    block = np.ones(40_000_000, np.uint8)
+    high_gb = high_water_gb()
+    del block
+    assert high_gb is not None
+    assert high_gb >= 0.04
+    after_gb = high_water_gb()
+    assert after_gb is not None
+    assert after_gb > high_gb - 0.01  # the kernel counts in small lots
+    assert high_water_gb(2**30) is None  # no such process

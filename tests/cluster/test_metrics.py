@@ -69,11 +69,15 @@ def test_the_dashboard_asks_for_names_that_exist() -> None:
 
 
 def test_efficiency_is_the_rate_over_what_workers_do_alone() -> None:
-    pool = Crewed(stages=("watch",), workers=2, alone=5.0)
-    assert pool.summary(90, 10.0)["efficiency"] == 0.9
-    unknown = Crewed(stages=("watch",), workers=2).summary(90, 10.0)
-    assert (unknown["rows_per_s"], unknown["efficiency"]) == (9.0, None)
-    assert pool.summary(0, 0.0)["efficiency"] is None
+    pool = Crewed(stages=("watch",), alone=5.0)
+    pool.worked(2, 80, 10.0)
+    pool.worked(1, 10, 4.0)  # a last wave with fewer workers
+    assert pool.summary()["efficiency"] == 90 / 5 / 24
+    assert pool.summary()["workers"] == 2
+    unknown = Crewed(stages=("watch",))
+    unknown.worked(2, 90, 10.0)
+    assert (unknown.summary()["rows_per_s"], unknown.summary()["efficiency"]) == (9.0, None)
+    assert Crewed(stages=("watch",), alone=5.0).summary()["efficiency"] is None
 
 
 @pytest.mark.ray

@@ -67,7 +67,7 @@ def go(
     cluster = Cluster(address=raylets.address, nodes=3, ship=False)
 
     def call(count: int, progress: Callable[[Report], None]) -> list[dict[str, Any]]:
-        terms = Terms(machine=cluster.machine())
+        terms = Terms(machine=cluster.machine)
         run(phase, doubles.manifest([None] * count), tmp_path, terms=terms, progress=progress)
         files = phase.table(tmp_path).folder.glob("*.parquet")
         return [row for path in files for row in pq.read_table(path).to_pylist()]

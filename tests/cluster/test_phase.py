@@ -11,13 +11,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mien.cluster.execution import run
+from mien.cluster.execution import Terms, run
 from mien.cluster.host import SetupError, Stage
+from mien.cluster.levels import Gate, Levels, MemoryPressureError
 from mien.cluster.phase import Phase
 from mien.cluster.session import Cluster, session
 from mien.cluster.sink import Sink
 from mien.cluster.trial import Trial
 from mien.cluster.waves import Again, outstanding
+from mien.datasets.store import Place
 
 
 def phase(doubles: ModuleType, **parameters: Any) -> Phase:  # noqa: ANN401
@@ -30,7 +32,7 @@ def ray_session() -> Iterator[None]:
         yield
 
 
-def files_of(folder: Path) -> list[dict]:
+def files_of(folder: Place) -> list[dict]:
     """Every row in every file, each attempt counted."""
     return [row for path in folder.glob("*.parquet") for row in pq.read_table(path).to_pylist()]
 
@@ -115,6 +117,16 @@ def test_an_actor_that_breaks_only_on_workers_ends_the_phase(
 ) -> None:
     with pytest.raises(SetupError, match="no such weights"):
         run(phase(doubles, broken="raise"), doubles.manifest([None] * 3), tmp_path)
+
+
+@pytest.mark.ray
+def test_a_worker_whose_machine_has_no_memory_left_ends_the_phase(
+    doubles: ModuleType, ray_session: None, tmp_path: Path
+) -> None:
+    gate = Gate(Levels(soft_gb=2e6, hard_gb=1e6, patience_s=0.1))
+    with pytest.raises(MemoryPressureError, match=r"a worker's machine ran short: .* below 10000"):
+        run(phase(doubles), doubles.manifest([None] * 3), tmp_path, terms=Terms(admit=gate.admit))
+    assert files_of(phase(doubles).table(tmp_path).folder) == []
 
 
 def test_outstanding_rows_and_their_attempts(doubles: ModuleType, tmp_path: Path) -> None:

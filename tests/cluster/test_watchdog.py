@@ -173,50 +173,40 @@ def test_who_holds_memory_is_named_biggest_first() -> None:
 
 RUN = """
 import sys, time
-import pyarrow as pa
-import pyarrow.parquet
-import ray
 from pathlib import Path
+import pyarrow as pa
+from mien.actors.actor import Actor
+from mien.cluster.execution import Terms, run
+from mien.cluster.host import Stage
 from mien.cluster.levels import Gate, Levels, MemoryPressureError
+from mien.cluster.phase import Phase
 from mien.cluster.session import Cluster, session
 from mien.cluster.watchdog import Watchdog
-from mien.datasets.table import Table
 
-folder, soft_gb, hard_gb, patience_s = sys.argv[1], *map(float, sys.argv[2:])
-levels = Levels(soft_gb=soft_gb, hard_gb=hard_gb, patience_s=patience_s)
-table = Table(Path(folder, "rows"), pa.schema([("id", pa.string())]))
-
-
-class Worker:
-    def __init__(self):
-        self.gate = Gate(levels)
-
-    def __call__(self, rows):
-        self.gate.admit()
+class Slow(Actor):
+    reads = ("start_s",)
+    adds = pa.schema([("length_s", pa.float64())])
+    def process(self, rows):
         time.sleep(0.3)
-        return rows
+        return pa.table({"length_s": [1.0] * len(rows)})
 
-
-done = set()
-for path in Path(folder, "rows").glob("part-*.parquet"):
-    done |= set(pa.parquet.read_table(path)["id"].to_pylist())
-todo = [f"row{i:03d}" for i in range(40) if f"row{i:03d}" not in done]
-print("todo", len(todo), flush=True)
-began = time.monotonic()
+levels = Levels(soft_gb=float(sys.argv[2]), hard_gb=float(sys.argv[3]), patience_s=600)
+starts = [float(i) for i in range(40)]
+manifest = pa.table({
+    "id": [f"row{i:03d}" for i in range(40)], "video_id": ["v"] * 40, "uri": ["v.mp4"] * 40,
+    "start_s": starts, "stop_s": [start + 1 for start in starts],
+})
+phase = Phase(name="toy", stages=(Stage(role="slow", actor=Slow()),))
 try:
-    with Watchdog(levels) as dog, session(Cluster(cores=2, object_store_gb=0.2)):
-        rows = ray.data.from_arrow([pa.table({"id": [one]}) for one in todo])
-        rows = rows.map_batches(
-            Worker, batch_format="pyarrow", num_cpus=1, batch_size=1,
-            compute=ray.data.ActorPoolStrategy(size=2),
+    with Watchdog(levels), session(Cluster(cores=2, object_store_gb=0.2)):
+        report = run(
+            phase, manifest, Path(sys.argv[1]), terms=Terms(admit=Gate(levels).admit),
+            progress=lambda report: print("done", report.skipped, report.ok, flush=True),
         )
-        for batch in rows.iter_batches(batch_size=None, batch_format="pyarrow"):
-            table.write(batch)
-            print("row", flush=True)
 except MemoryPressureError as error:
     print(f"ended: {error}", flush=True)
     sys.exit(2)
-print("done", round(dog.short_s, 1), flush=True)
+print("finished", report.skipped, report.ok, flush=True)
 """
 
 HOG = """
@@ -234,21 +224,23 @@ for line in sys.stdin:
 
 
 def started(folder: Path, soft_gb: float, hard_gb: float) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", RUN, str(folder), str(soft_gb), str(hard_gb), "600"]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=folder)
+    command = [sys.executable, "-c", RUN, str(folder), str(soft_gb), str(hard_gb)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
-def line(process: subprocess.Popen[str], begins: str) -> str:
+def until(process: subprocess.Popen[str], begins: str, said: list[str]) -> str:
+    """Read on to a line that begins so; all that was read is kept."""
     assert process.stdout
-    for said in process.stdout:
-        if said.startswith(begins):
-            return said
-    raise AssertionError(f"it ended ({process.wait()}) without saying {begins!r}")
+    for line in process.stdout:
+        said.append(line)
+        if line.startswith(begins):
+            return line
+    raise AssertionError(f"it ended ({process.wait()}) without saying {begins!r}: {said}")
 
 
 def rows(folder: Path) -> list[str]:
-    files = (folder / "rows").glob("part-*.parquet")
-    return [one for path in files for one in pq.read_table(path)["id"].to_pylist()]
+    files = (folder / "tables").glob("toy-*/part-*.parquet")
+    return sorted(one for path in files for one in pq.read_table(path)["id"].to_pylist())
 
 
 @pytest.mark.ray
@@ -265,35 +257,38 @@ def test_a_real_hog_makes_workers_wait_then_ends_the_run_and_a_later_one_resumes
     )
     assert hog.stdin
     assert hog.stdout
+    said: list[str] = []
     try:
-        for _ in range(4):
-            line(run, "row")
+        until(run, "done 0 4", said)
         hog.stdin.write(f"{soft_gb - 0.5}\n")
         hog.stdin.flush()
         hog.stdout.readline()
-        time.sleep(2)  # what was under way comes in
-        before = len(rows(tmp_path))
-        time.sleep(3)
-        assert len(rows(tmp_path)) == before  # they wait
+        time.sleep(15)  # what was under way comes in, and is written
+        before = rows(tmp_path)
+        assert 4 <= len(before) < 40
+        time.sleep(12)  # in which forty rows could be done
+        assert rows(tmp_path) == before
         assert run.poll() is None
 
         workers = psutil.Process(run.pid).children(recursive=True)
         began = time.monotonic()
         hog.stdin.write(f"{hard_gb - 0.2}\n")
         hog.stdin.flush()
-        said = line(run, "ended: memory ran short")
-        assert time.monotonic() - began < 20
-        assert f"below {hard_gb:.1f})" in said
-        assert "ray::MapWorker" in said or "this command" in said
-        assert run.wait(20) == 2
+        error = until(run, "ended: memory ran short", said)
+        assert time.monotonic() - began < 30
+        assert f"below {hard_gb:.1f})" in error
+        assert "MapWorker" in error or "this command" in error
+        assert run.wait(30) == 2
         assert psutil.wait_procs(workers, timeout=10)[1] == []
-        assert len(rows(tmp_path)) == before
+        assert rows(tmp_path) == before
+        told = [line for line in said if line.startswith("done")]
+        assert told[-1] == f"done 0 {len(before)}\n"  # no row was lost on the way out
     finally:
         for process in (run, hog):
             process.kill()
             process.wait()
     again = started(tmp_path, soft_gb, hard_gb)
-    assert line(again, "todo") == f"todo {40 - before}\n"
-    line(again, "done")
+    end = until(again, "finished", said)
+    assert end == f"finished {len(before)} {40 - len(before)}\n"
     assert again.wait(30) == 0
-    assert sorted(rows(tmp_path)) == [f"row{i:03d}" for i in range(40)]
+    assert rows(tmp_path) == [f"row{i:03d}" for i in range(40)]

@@ -68,8 +68,8 @@ def test_a_run_from_and_to_a_store(
     made = json.loads((run / line).read_text())
     assert timeline.validate(made) == []
     assert made["uri"] == f"{s3}/videos/day 1/a.mp4"
-    page = (run / line.replace("timeline.json", "report.html")).read_text()
-    assert "../../../videos/day%201/a.mp4" in page
+    page = line.replace("timeline.json", "report.html")
+    assert "../../../videos/day%201/a.mp4" in (run / page).read_text()
     assert "broken.mp4" in (run / "index.html").read_text()
     for table in ("videos", "turns", "timeline"):
         assert index(run / "tables" / record["tables"][table]).files(), table
@@ -80,6 +80,8 @@ def test_a_run_from_and_to_a_store(
     parts = [[name for name in found if "/part-" in name] for found in (files, names(run))]
     assert parts[0] == parts[1]
 
+    assert mien("report", f"{s3}/run").returncode == 0
+    assert "../../../videos/day%201/a.mp4" in (run / page).read_text()
     done = mien("status", f"{s3}/run")
     assert done.returncode == 1
     assert "is text, not media" in " ".join(done.stdout.split())

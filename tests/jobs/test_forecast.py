@@ -188,7 +188,7 @@ def test_measured_speed_becomes_time(tmp_path: Path, monkeypatch: pytest.MonkeyP
     made, corpus = graph(tmp_path), files("a", "b")
     probe(made, "a", "b", seconds=1800)
     known = Measured(startup_s=10.0, memory_gb={1: 1.0}, rates={1: 0.01})
-    monkeypatch.setattr(Store, "find", lambda self, actor: known)
+    monkeypatch.setattr(Store, "find", lambda self, actor, row_s=None: known)
     found = look(made, corpus)
     phases = expected(made, LAPTOP, found, Store(tmp_path))
     turns = phases["turns"]

@@ -17,7 +17,7 @@ from mien.datasets.store import Place, place
 from mien.jobs.lease import LostError
 from mien.jobs.lock import BusyError, locked
 
-LEASE_S = 1.5
+LEASE_S = 2.5
 
 HOLDER = """
 import sys, time

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pyarrow as pa
+import pytest
 
 from mien.cluster.host import begin
 from mien.datasets.schema import KEY
@@ -62,3 +63,18 @@ def test_a_later_run_adds_to_the_log_and_old_lines_go(tmp_path: Path) -> None:
     found = lines(tmp_path)
     assert {line["run"] for line in found} == {"one", "two"}
     assert len(found) <= KEPT + 2
+
+
+def test_an_unhappy_end_is_told_with_what_was_said_before(tmp_path: Path) -> None:
+    book = Logbook(folder=tmp_path, run="2026")
+
+    def stopped() -> None:
+        with book.ended():
+            book.finished("watch", rows())
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
+    failed, ended = lines(tmp_path)
+    assert failed["event"] == "row failed"
+    assert (ended["event"], ended["error"]) == ("run ended", "KeyboardInterrupt")

@@ -94,11 +94,12 @@ def test_rows_shorter_than_they_can_be_are_pointed_out(
     for stage in graph_of(made, tmp_path).stages():
         step = Step(size=1, rows_s=2.0, media_s_s=20.0, memory_gb=0.1, device_gb=None)
         longest_s = 59.0 if stage.role == "watch" else 12.0
-        found = Finding(startup_s=1.0, steps=(step,), rows=1, longest_s=longest_s, ended="all")
+        bound_s = {"watch": 60.0, "transcribe": 30.0}.get(stage.role)
+        found = Finding(startup_s=1.0, steps=(step,), longest_s=longest_s, bound_s=bound_s)
         made.store.save(stage.actor, found)
     assert made() == 0
     said = capsys.readouterr().out
-    assert "Rows can be longer than those measured: transcribe (12 of 30 s), identity (" in said
+    assert "Rows can be longer than those measured: transcribe (12 of 30 s). For these" in said
 
 
 def test_a_failure_ends_only_what_stands_on_it(

@@ -66,7 +66,7 @@ def test_times_are_there_once_speeds_are_measured(
     corpus: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = Measured(startup_s=1.0, memory_gb={1: 0.3}, rates={1: 0.5})
-    monkeypatch.setattr(Store, "find", lambda self, actor: known)
+    monkeypatch.setattr(Store, "find", lambda self, actor, row_s=None: known)
     assert planned(corpus, "cluster.cores=2", "cluster.memory_gb=8") == 0
     said = capsys.readouterr().out
     assert "unknown: " not in said
@@ -95,7 +95,7 @@ def test_bars_never_leave_their_frame() -> None:
 
 @pytest.mark.parametrize("name", PROFILES)
 def test_the_tiers_are_what_their_profiles_ask(name: str) -> None:
-    profile = built(configuration("analyze", [f"models={name}"]).models)  # type: ignore[arg-type]
+    profile = built(configuration("analyze", [f"models={name}"]).models)
     assert isinstance(profile, Profile)
     one = asker(profile)
     assert one is not None
@@ -104,7 +104,7 @@ def test_the_tiers_are_what_their_profiles_ask(name: str) -> None:
 
 
 def test_a_local_profile_asks_nobody() -> None:
-    profile = built(configuration("analyze", ["models=embedded"]).models)  # type: ignore[arg-type]
+    profile = built(configuration("analyze", ["models=embedded"]).models)
     assert isinstance(profile, Profile)
     assert asker(profile) is None
 

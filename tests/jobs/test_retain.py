@@ -13,6 +13,7 @@ from mien.cluster.host import Stage
 from mien.cluster.phase import Phase
 from mien.datasets import schema
 from mien.datasets.table import Table, table_schema
+from mien.jobs.clean import forget
 from mien.jobs.recall import POINTER, Recall, RecallPictures, needed
 from mien.jobs.retain import (
     COLUMNS,
@@ -28,6 +29,7 @@ from mien.jobs.retain import (
 
 WATCH = table_schema(schema.WATCH, schema.IDENTITY)
 TURNS = table_schema(schema.TURNS)
+RECORD = {"tables": {"watch": "watch-1", "turns": "turns-1"}}
 
 
 def span(number: int, faces: int = 2) -> dict[str, Any]:
@@ -136,13 +138,15 @@ def test_again_changes_nothing(run: Path) -> None:
 
 def test_what_is_to_stay_stays(run: Path) -> None:
     before = {path: path.read_bytes() for path in run.rglob("*.parquet")}
-    assert Retain().apply(run) == 0
+    assert forget(run, RECORD, Retain().gone) == 0
     assert {path: path.read_bytes() for path in run.rglob("*.parquet")} == before
 
 
 def test_what_is_not_to_stay_leaves_all_tables_also_cuts(run: Path) -> None:
     Table(run / "cuts" / "faces-9", WATCH).write(pa.Table.from_pylist([span(5)], schema=WATCH))
-    assert Retain(crops=False, thumbnails=False, embeddings=False).apply(run) > 0
+    gone = Retain(crops=False, thumbnails=False, embeddings=False).gone
+    assert gone == KINDS
+    assert forget(run, RECORD, gone) > 0
     assert all(not held(path.parent) for path in run.rglob("*.parquet"))
     content = b"".join(path.read_bytes() for path in run.rglob("*.parquet"))
     assert b"facefaceface" not in content

@@ -89,7 +89,7 @@ def test_a_manifest_for_kubernetes(mien: Callable[..., Said], tmp_path: Path) ->
             ["analyze", "v", "cluster=slurm", "cluster.nodes=0"],
             "`cluster.nodes` must be at least 1",
         ),
-        (["analyze", "v", "cluster=kuberay"], "`cluster.image` is missing"),
+        (["analyze", "v", "cluster=kuberay"], "`cluster.image` must name a container image"),
         (["analyze", "v", "cluster=kuberay", "cluster.image=i"], "`out` must be a URL"),
     ],
 )
@@ -100,3 +100,11 @@ def test_what_could_not_run_is_refused_before_it_waits(
     assert status == 2
     assert message in errors
     assert not sbatch.exists()
+
+
+def test_a_queue_is_planned_for_here_but_not_waited_for(
+    mien: Callable[..., Said], tmp_path: Path
+) -> None:
+    (tmp_path / "v").mkdir()
+    status, _, errors = mien("analyze", "v", "cluster=slurm")
+    assert (status, "give `mien submit analyze ...`" in errors) == (2, True)

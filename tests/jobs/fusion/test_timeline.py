@@ -293,6 +293,18 @@ def test_without_pictures_nobody_can_tell_who_is_on_screen(evidence: Evidence) -
     assert found["shots"] == []
 
 
+def test_faces_that_nod_while_nobody_speaks_are_still_a_timeline(evidence: Evidence) -> None:
+    row = copy.deepcopy(evidence.watch[0])
+    for one in row["signals"]:
+        if 10 < one["time_s"] < 11.5:
+            one["pitch"] = 6 * np.sin(2 * np.pi * 2 * one["time_s"])
+    silent = {**(evidence.turns or {}), "speech": [], "turns": [], "exclusive_turns": []}
+    found = fuse(replace(evidence, turns=silent, speech=(), voice=(), watch=[row]))
+    assert validate(found) == []
+    assert found["segments"] == []
+    assert len(found["people"]) == 2
+
+
 def test_failed_rows_are_warnings(evidence: Evidence) -> None:
     failure = {"stage": "watch", "start_s": 0.0, "stop_s": 60.0, "error_message": "cannot decode"}
     found = fuse(replace(evidence, watch=(), voice=(), failures=[failure]))

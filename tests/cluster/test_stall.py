@@ -1,0 +1,92 @@
+"""Nothing waits for ever."""
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from mien.cluster import stall
+from mien.cluster.journal import Journal, Seat
+from mien.cluster.stall import Seats, StalledError, timely
+
+
+class Clock:
+    """Goes when told to."""
+
+    now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def test_a_pool_without_a_worker_is_named_after_its_time() -> None:
+    clock, alive = Clock(), {"n1"}
+    pools = {"watch": Journal(nodes=lambda: alive), "notes": Journal(nodes=lambda: alive)}
+    seats = Seats(journals=pools, start_s=60.0, clock=clock)
+    pools["watch"].enter(Seat(name="a", node="n1"))
+    clock.now_s = 59.0
+    seats.check()
+    clock.now_s = 61.0
+    with pytest.raises(StalledError, match=r"no worker of 'notes' .* 60 s \(`job.hung.start_s`\)"):
+        seats.check()
+
+
+def test_workers_on_a_lost_node_do_not_count_and_new_ones_do() -> None:
+    clock, alive = Clock(), {"n1", "n2"}
+    journal = Journal(nodes=lambda: alive)
+    seats = Seats(journals={"watch": journal}, start_s=60.0, clock=clock)
+    journal.enter(Seat(name="a", node="n1"))
+    clock.now_s = 100.0
+    seats.check()
+    alive.discard("n1")
+    clock.now_s = 150.0
+    seats.check()
+    journal.enter(Seat(name="a", node="n2"))
+    clock.now_s = 300.0
+    seats.check()
+    alive.discard("n2")
+    clock.now_s = 361.0
+    with pytest.raises(StalledError):
+        seats.check()
+
+
+def test_items_come_in_order_and_an_error_comes_through() -> None:
+    def items() -> Iterator[int]:
+        yield from range(3)
+        raise ValueError("the fourth")
+
+    found = []
+    with pytest.raises(ValueError, match="the fourth"):
+        found.extend(timely(items(), lambda: None))
+    assert list(timely(iter(range(100)), lambda: None)) == list(range(100))
+
+
+def test_somebody_looks_while_nothing_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stall, "LOOK_S", 0.01)
+    gate = threading.Event()
+
+    def items() -> Iterator[int]:
+        yield 1
+        gate.wait(10.0)
+        yield 2
+
+    def give_up() -> None:
+        raise StalledError("enough")
+
+    coming = timely(items(), give_up)
+    assert next(coming) == 1
+    with pytest.raises(StalledError, match="enough"):
+        next(coming)
+    gate.set()
+
+
+def test_whoever_leaves_early_leaves_no_thread_behind() -> None:
+    before = threading.active_count()
+    coming = timely(iter(range(1000)), lambda: None)
+    assert next(coming) == 0
+    coming.close()  # type: ignore[attr-defined]
+    until = time.monotonic() + 10.0
+    while threading.active_count() > before and time.monotonic() < until:
+        time.sleep(0.05)
+    assert threading.active_count() <= before
