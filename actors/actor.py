@@ -94,6 +94,9 @@ class Actor(ABC):
                 expected absence (no sound, no face) is a null or empty result, not an error.
         """
 
+    def forget(self) -> None:
+        """Drop what is kept of rows that came before, so that `mien profile` times the work."""
+
     def close(self) -> None:
         """Release what `setup` took. Called once per worker, after the last rows."""
 

@@ -81,6 +81,13 @@ class VLLM(NoteTaker):
         super().setup()
         self._load()
 
+    def forget(self) -> None:
+        """Forget all answers, and what the engine keeps of prompts and pictures."""
+        super().forget()
+        if self._llm is not None:
+            self._llm.reset_prefix_cache()
+            self._llm.reset_mm_cache()
+
     def close(self) -> None:
         """End the engine, also one that is broken."""
         if self._llm is None:

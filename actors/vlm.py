@@ -149,6 +149,10 @@ class NoteTaker(Actor):
         """Forget all answers."""
         self._kept: OrderedDict[str, dict[str, Any] | Exception] = OrderedDict()
 
+    def forget(self) -> None:
+        """Forget all answers: the same question is asked again."""
+        self._kept.clear()
+
     def process(self, rows: pa.Table) -> pa.Table:
         """Take a note on each moment; null where a moment has no picture.
 

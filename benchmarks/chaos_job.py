@@ -8,6 +8,7 @@ The same command again takes up the rest, as `mien analyze` does. It prints how 
 
 import argparse
 import importlib.util
+import signal
 import sys
 from contextlib import ExitStack
 from functools import partial
@@ -89,6 +90,7 @@ def ray_here(stack: ExitStack, nodes: int) -> None:
 
 def main() -> int:
     """Run what is outstanding."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     asked, actor = arguments(), doubles()
     execution.Sink = partial(execution.Sink, every_s=0.5)  # ty: ignore; files in a short run too
 

@@ -1,5 +1,6 @@
 """Room on the disk: refused before a run that cannot fit, and watched while files are written."""
 
+import shlex
 import shutil
 from dataclasses import dataclass
 
@@ -101,6 +102,6 @@ def free_gb(folder: Place) -> float | None:
 
 def _cure(folder: Place) -> str:
     return (
-        f"Make room (`mien clean {folder}` shows what it can free), or take an `out` on a larger "
-        "disk"
+        f"Make room (`mien clean {shlex.quote(str(folder))}` shows what it can free), or take an "
+        "`out` on a larger disk"
     )

@@ -121,6 +121,7 @@ class Journal:
         Returns:
             The losses with this actor so far, of the rows that have any.
         """
+        self._taken[seat.name] = seat  # a journal that was started again learns who sits
         losses = {i: self._losses[role, i] for i in ids if (role, i) in self._losses}
         if not losses or len(ids) == 1:
             self._held[seat.name] = _Hold(

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import yaml
 
 from .need import Machine, Node
-from .slurm import given
+from .slurm import given, pythons
 
 _GB = 10**9
 
@@ -139,11 +139,12 @@ class KubeRay:
             "cluster=ray",
             f"cluster.nodes={self.nodes + 1}",
             f"cluster.wait_s={self.wait_s:g}",
+            "cluster.env=[]",  # the pods have `secrets` themselves
             f"cluster.ship={str(bool(self.environments) and self.wheel is None).lower()}",
             f"cluster.cores={self.nodes * self.cores}",
             f"cluster.gpus={self.nodes * self.gpus}",
             f"cluster.spare_cpus={self.spare_cpus}",
-            *(f"+cluster.environments.{name}={path}" for name, path in self.environments.items()),
+            *pythons(self.environments),
         ]
         start = [
             "python",

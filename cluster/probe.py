@@ -107,11 +107,13 @@ def grown(stage: Stage, rows: pa.Table, say: Say, largest: int, seconds: float) 
     for size in sizes(largest):
         say(doing="batch")
         try:
+            stage.actor.forget()
             stage.actor.process(rows.take(pa.array(np.full(size, longest))))
             done, passed, wall_s = 0, 0.0, 0.0
             while wall_s < seconds or not done:
                 at = (np.arange(size) + done) % len(rows)
                 batch = rows.take(pa.array(at))
+                stage.actor.forget()
                 began = time.perf_counter()
                 stage.actor.process(batch)
                 wall_s += time.perf_counter() - began

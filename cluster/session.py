@@ -3,20 +3,23 @@
 import logging
 import os
 import shutil
+import signal
 import socket
 import tempfile
+import threading
 import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from .levels import Levels
-from .memory import Reading, budget_gb, read
+from .memory import budget_gb, read
 from .need import Machine, Node
+from .nodes import Nodes, capped, described, joined, spared
 from .wheel import build
 
 for _name, _value in {
@@ -29,9 +32,10 @@ for _name, _value in {
 
 import ray  # noqa: E402
 from ray.data import DataContext  # noqa: E402
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
 
 _GB = 10**9
+STARTS = 3
+"""How often Ray is started: its raylet gives up where its helpers take longer than 15 s."""
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -44,14 +48,17 @@ class Cluster:
             `RAY_ADDRESS`), else `HOST:PORT`. `None`: one is started here, and ended.
         nodes: With an address: so many must be in before the run begins.
         wait_s: For how long they are waited for, in seconds.
+        env: With an address: workers are given the variables of this command's environment whose
+            names begin so: the keys of object stores.
         ship: With an address: give its nodes this very code, as a wheel. They need what it stands
             on in any case. `False`: it is installed there, in the same version.
         cores: Cores to fill with workers; `None`: all that this process may use. With an address:
-            of all nodes together.
+            of all nodes together, at most; `None`: all.
         gpus: Devices; `None`: what Ray finds. With an address: of all nodes together, for the
             choice of models.
         memory_gb: What the workers may hold, in GB; `None`: what is available, less the object
-            store, `reserve_gb`, and the level below which `watchdog` lets workers wait.
+            store, `reserve_gb`, and the level below which `watchdog` lets workers wait. With an
+            address: on each node, at most; `None`: all that Ray counts there.
         reserve_gb: For Ray's own processes, and for the command itself.
         object_store_gb: Bound of Ray's shared memory.
         spare_cpus: Logical CPUs beyond the cores, for Ray Data's own small tasks; a pool that took
@@ -65,6 +72,7 @@ class Cluster:
     address: str | None = None
     nodes: int = 1
     wait_s: float = 300.0
+    env: list[str] = field(default_factory=lambda: ["AWS_", "AZURE_", "FSSPEC_", "GOOGLE_"])
     ship: bool = True
     cores: int | None = None
     gpus: int | None = None
@@ -125,20 +133,17 @@ class Cluster:
         """
         if self.address is None:
             return Machine(nodes=(self.here,))
-        here = ray.get_runtime_context().get_node_id()
-        found = sorted(_joined_nodes(), key=lambda node: (node["NodeID"] != here, node["NodeID"]))
-        readings = ray.get([_reading(node["NodeID"]) for node in found])
-        nodes = [
-            replace(_node(reading, node["Resources"]), name=node["NodeID"])
-            for reading, node in zip(readings, found, strict=True)
-        ]
-        free = _spared(nodes, self.spare_cpus)
+        free = spared(self._nodes.living(), self.spare_cpus)
         if not free:
             raise ValueError(
                 f"the cluster at {self.address!r} must have more CPUs than stay free "
                 f"(`cluster.spare_cpus`, {self.spare_cpus}), but has no more."
             )
-        return Machine(nodes=free)
+        return Machine(nodes=capped(free, self.cores, self.memory_gb))
+
+    @cached_property
+    def _nodes(self) -> Nodes:
+        return Nodes()
 
     @cached_property
     def here(self) -> Node:
@@ -150,47 +155,11 @@ class Cluster:
             object_store_gb=self.object_store_gb,
         )
         resources = {"CPU": self.workers, "GPU": _given(self.gpus, len(reading.devices))}
-        return _node(reading, resources | ({"memory": budget * _GB} if budget else {}))
+        return described(reading, resources | ({"memory": budget * _GB} if budget else {}))
 
 
 def _given(value: int | None, otherwise: int) -> int:
     return otherwise if value is None else value
-
-
-def _node(reading: Reading, resources: dict[str, float]) -> Node:
-    """A machine for the plan: Ray's count of what there is, and what memory is like there."""
-    sizes = [device.total_gb for device in reading.devices if device.total_gb is not None]
-    unified = reading.kind == "unified"
-    memory = resources.get("memory")
-    return Node(
-        cpus=resources.get("CPU", 0.0),
-        memory_gb=None if memory is None else memory / _GB,
-        gpus=int(resources.get("GPU", 0)),
-        gpu_memory_gb=min(sizes) if sizes and not unified else None,
-        unified=unified,
-    )
-
-
-def _spared(nodes: list[Node], spare_cpus: float) -> tuple[Node, ...]:
-    """Nodes less the CPUs that stay free, which are those of the first, then of the next."""
-    left = []
-    for node in nodes:
-        taken = min(node.cpus, spare_cpus)
-        spare_cpus -= taken
-        if node.cpus > taken:
-            left.append(replace(node, cpus=node.cpus - taken))
-    return tuple(left)
-
-
-def _joined_nodes() -> list[dict[str, Any]]:
-    return [node for node in ray.nodes() if node["Alive"]]
-
-
-def _reading(node_id: str) -> "ray.ObjectRef[Reading]":
-    """What a node says of its memory."""
-    there = NodeAffinitySchedulingStrategy(node_id, soft=False)
-    look: Any = ray.remote(num_cpus=0)(read).options(scheduling_strategy=there)
-    return look.remote(environ={})  # without the devices that Ray hides from this task
 
 
 @contextmanager
@@ -206,10 +175,11 @@ def session(cluster: Cluster) -> Iterator[None]:
     logging.getLogger("ray").setLevel(logging.ERROR)
     temp = Path(tempfile.mkdtemp(prefix=f"mien-{os.getpid()}-"))
     try:
-        if cluster.address:
-            _join(cluster, temp)
-        else:
-            _start(cluster, temp)
+        with _own_sigterm():
+            if cluster.address:
+                _join(cluster, temp)
+            else:
+                _start(cluster, temp)
         _configure_data()
         yield
     finally:
@@ -221,34 +191,53 @@ def _start(cluster: Cluster, temp: Path) -> None:
     for name in _THREADS:  # workers inherit it: there is one for each core already
         os.environ.setdefault(name, "1")
     memory_gb = cluster.here.memory_gb
-    with _quiet():
-        ray.init(
-            "local",
-            num_cpus=cluster.workers + cluster.spare_cpus,
-            num_gpus=cluster.gpus,
-            object_store_memory=int(cluster.object_store_gb * _GB),
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            configure_logging=False,
-            _temp_dir=cluster.temp_dir or str(temp),
-            _memory=None if memory_gb is None else int(memory_gb * _GB),
-        )
+    for left in reversed(range(STARTS)):
+        try:
+            with _quiet():
+                ray.init(
+                    "local",
+                    num_cpus=cluster.workers + cluster.spare_cpus,
+                    num_gpus=cluster.gpus,
+                    object_store_memory=int(cluster.object_store_gb * _GB),
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    configure_logging=False,
+                    _temp_dir=cluster.temp_dir or str(temp),
+                    _memory=None if memory_gb is None else int(memory_gb * _GB),
+                )
+            return
+        except Exception as error:
+            if "timed out during startup" not in str(error):
+                raise
+            if not left:
+                raise ConnectionError(
+                    f"Ray did not start in {STARTS} attempts: it gives its own helpers 15 s, but "
+                    "this machine is too busy, or its disk too slow. Try again later."
+                ) from error
 
 
 def _join(cluster: Cluster, temp: Path) -> None:
+    given = {k: v for k, v in os.environ.items() if k.startswith(tuple(cluster.env))}
+
+    def take() -> None:
+        os.environ.update(given)
+
     env: dict[str, Any] = {"env_vars": {name: os.environ.get(name, "1") for name in _THREADS}}
+    if given:
+        env["worker_process_setup_hook"] = take  # Ray writes `env_vars` into logs that all can read
     if cluster.ship:
         env["py_modules"] = [str(build(temp))]
     try:
         _knock(str(cluster.address))
-        ray.init(
-            cluster.address,
-            runtime_env=env,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            configure_logging=False,
-        )
+        with _quiet():
+            ray.init(
+                cluster.address,
+                runtime_env=env,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                configure_logging=False,
+            )
     except (OSError, RuntimeError) as error:
         cause = str(error.__cause__ or error).splitlines()[0].rstrip(".")
         raise ConnectionError(
@@ -268,13 +257,24 @@ def _knock(address: str) -> None:
 
 def _await_nodes(cluster: Cluster) -> None:
     began = time.monotonic()
-    while (count := len(_joined_nodes())) < cluster.nodes:
+    while (count := len(joined())) < cluster.nodes:
         if time.monotonic() - began > cluster.wait_s:
             raise ConnectionError(
                 f"`cluster.nodes` is {cluster.nodes}, but after {cluster.wait_s:g} s "
                 f"(`cluster.wait_s`) the cluster at {cluster.address!r} has {count}."
             )
         time.sleep(0.5)
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Keep what this process does on SIGTERM: Ray would have it exit on the spot."""
+    kept = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, kept)
 
 
 @contextmanager

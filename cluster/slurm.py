@@ -1,10 +1,11 @@
 """Nodes of a Slurm cluster: the script of a job that starts Ray on them."""
 
 import math
+import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -13,6 +14,8 @@ from jinja2 import Environment, StrictUndefined
 
 from .need import Machine, Node
 
+STARTS = 3
+"""How often Ray is started on a node."""
 _GB = 10**9
 _MIB = 2**20
 
@@ -103,11 +106,12 @@ class Slurm:
         session = [
             f"cluster.nodes={self.nodes}",
             f"cluster.wait_s={self.wait_s:g}",
+            "cluster.env=[]",  # `srun` passes all of it on
             f"cluster.ship={str(bool(self.environments)).lower()}",  # theirs lack mien
             f"cluster.cores={self.nodes * self.cores}",
             f"cluster.gpus={self.nodes * self.gpus}",
             f"cluster.spare_cpus={self.spare_cpus}",
-            *(f"+cluster.environments.{name}={path}" for name, path in self.environments.items()),
+            *pythons(self.environments),
         ]
         template = Path(__file__).with_name("slurm.sh").read_text()
         environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True)
@@ -120,6 +124,7 @@ class Slurm:
             head_cpus=self.cores + self.spare_cpus,
             nodes=self.nodes,
             cores=self.cores,
+            tries=STARTS,
             words=shlex.join(words),
             session=shlex.join(session),
         )
@@ -158,6 +163,22 @@ class Slurm:
         memory = self.machine().nodes[0].memory_gb
         free = [] if memory is None else [f"--memory={int(memory * _GB)}"]
         return [f"--num-gpus={self.gpus}", store, *free]
+
+
+def pythons(environments: Mapping[str, str]) -> list[str]:
+    r"""The words of a command line that name environments, whatever characters a path has.
+
+    Example:
+        >>> print(*pythons({"x": "/a, b's/python"}))
+        +cluster.environments.x='/a, b\'s/python'
+    """
+    return [f"+cluster.environments.{name}={_quoted(path)}" for name, path in environments.items()]
+
+
+def _quoted(text: str) -> str:
+    """As Hydra's grammar has it: backslashes count only before a quote."""
+    text = re.sub(r"(\\+)(?='|\Z)", r"\1\1", text)
+    return "'" + text.replace("'", r"\'") + "'"
 
 
 def given(command: Sequence[str], text: str) -> str:

@@ -34,22 +34,33 @@ trap finish EXIT
 trap end TERM INT
 trap 'again=yes; end' USR1 # the time is nearly over
 
-"${start[@]}" --head --node-ip-address="$ip" --port="$port" --num-cpus={{ head_cpus }} \
-  --include-dashboard=false --dashboard-port=$((port + 1)) \
-  --ray-client-server-port=$((port + 2)) --dashboard-agent-listen-port=0 >"$scratch.log" 2>&1 &
-head=$!
+# Ray gives its own helpers 15 s to start, less than a cold shared disk may take: it is tried again
+lead() {
+  "${start[@]}" --head --node-ip-address="$ip" --port="$port" --num-cpus={{ head_cpus }} \
+    --include-dashboard=false --dashboard-port=$((port + 1)) \
+    --ray-client-server-port=$((port + 2)) --dashboard-agent-listen-port=0 >"$scratch.log" 2>&1 &
+  head=$!
+}
+tries=1
+lead
 until grep -q 'Ray runtime started' "$scratch.log"; do
   if ! kill -0 "$head" 2>/dev/null; then
-    echo "mien: Ray did not start on $(hostname):" >&2
-    cat "$scratch.log" >&2
-    exit 1
+    if [ "$tries" = {{ tries }} ]; then
+      echo "mien: Ray did not start on $(hostname):" >&2
+      cat "$scratch.log" >&2
+      exit 1
+    fi
+    tries=$((tries + 1))
+    lead
   fi
   sleep 1
 done
 {% if nodes > 1 %}
 # shellcheck disable=SC2016 # the nodes expand it
 srun --nodes={{ nodes - 1 }} --ntasks={{ nodes - 1 }} --relative=1 --cpus-per-task={{ cores }} --kill-on-bad-exit=0 \
-  bash -c 'own=$1; shift; trap : TERM USR2; "$@" >/dev/null & wait; wait; rm -rf "$own"' \
+  bash -c 'own=$1 over=; shift; trap over=yes TERM USR2
+    for _ in $(seq {{ tries }}); do "$@" >/dev/null & wait; wait; [ -z "$over" ] || break; done
+    rm -rf "$own"' \
   worker "$scratch" "${start[@]}" --address="$ip:$port" --num-cpus={{ cores }} \
   --dashboard-agent-listen-port=0 &
 workers=$!

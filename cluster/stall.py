@@ -35,20 +35,18 @@ class Seats:
     clock: Callable[[], float] = time.monotonic
     _since_s: dict[str, float] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        self._since_s = dict.fromkeys(self.journals, self.clock())
-
     def check(self) -> None:
-        """Look at each pool.
+        """Look at each pool. Time is counted from the first look that finds nobody.
 
         Raises:
             StalledError: One has been without a worker for too long.
         """
         for name, journal in self.journals.items():
-            now_s = self.clock()
             if journal.seated():
-                self._since_s[name] = now_s
-            elif now_s - self._since_s[name] > self.start_s:
+                self._since_s.pop(name, None)
+                continue
+            now_s = self.clock()
+            if now_s - self._since_s.setdefault(name, now_s) > self.start_s:
                 raise StalledError(
                     f"no worker of '{name}' could be started for {self.start_s:g} s "
                     "(`job.hung.start_s`): others hold what it needs, or a node is lost. What is "

@@ -16,6 +16,9 @@ from .memory import Reading, host
 WORKER = "ray::MapWorker"
 """How Ray Data titles the processes of its pools. Others of Ray's must not be ended one by one."""
 
+AGAIN_S = 15.0
+"""A run that has not ended by then is struck again."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -104,6 +107,8 @@ class Watchdog:
     def _watch(self) -> None:
         while self._error is None and not self._stop.wait(self._every_s):
             self._look(self._read())
+        while not self._stop.wait(AGAIN_S):  # library code may have swallowed the interrupt
+            self._strike()
 
     def _look(self, reading: Reading) -> None:
         left_gb = reading.available_gb
@@ -122,10 +127,14 @@ class Watchdog:
     def _end(self, reading: Reading) -> None:
         processes = held()
         self._error = MemoryPressureError(self._explained(reading, processes))
+        self._strike(processes)
+
+    def _strike(self, processes: Sequence[Held] | None = None) -> None:
+        """Interrupt the main thread, and end the workers."""
         if self._over:
             return
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
-        for process in processes:
+        for process in held() if processes is None else processes:
             if process.name.startswith(WORKER):
                 _kill(process.pid)
 

@@ -6,6 +6,7 @@ how it is read in parts, what a listing tells. Credentials and addresses come fr
 (`AWS_ENDPOINT_URL`, ...), never from a configuration.
 """
 
+import errno
 import os
 import posixpath
 import re
@@ -142,9 +143,24 @@ def replace(where: Place, content: bytes | pa.Buffer) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        draft.replace(where)
+        _rename(draft, where)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _rename(draft: Path, where: Path) -> None:
+    """Give a draft its name, for good: also that the folder has it is synced."""
+    draft.replace(where)
+    if os.name != "posix":
+        return
+    folder = os.open(where.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # file systems of some networks
+            raise
+    finally:
+        os.close(folder)
 
 
 @contextmanager
@@ -161,7 +177,7 @@ def drafted(where: Place) -> Iterator[Path]:
         if isinstance(where, Path):
             with draft.open("rb") as file:
                 os.fsync(file.fileno())
-            draft.replace(where)
+            _rename(draft, where)
         else:
             with _reached(where):
                 where.fs.put_file(str(draft), where.path)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shlex
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -300,7 +301,7 @@ class Analyze:
             "versions": provenance.versions(),
             "machine": provenance.machine(),
             "git": provenance.git(),
-            "command": " ".join(["mien", *sys.argv[1:]]),
+            "command": shlex.join(["mien", *sys.argv[1:]]),
             "started": provenance.now(),
             "finished": None,
             "phases": [],

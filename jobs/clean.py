@@ -1,9 +1,8 @@
 """`mien clean`: what of a run can be freed, and freeing it."""
 
-import json
 import os
 import re
-import shutil
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,18 +11,14 @@ from omegaconf import DictConfig, OmegaConf
 from rich.markup import escape
 from rich.table import Table as Lines
 
-from ..datasets.download import ARCHIVE
-from ..datasets.store import Place
+from ..datasets.store import Place, is_url, remove
 from .lock import locked
 from .progress import console
-from .report import Report, write_index
-from .retain import KINDS, empty, folders, held
+from .report import pictured, strip, write_index
+from .retain import KINDS, drafts, empty, folders, held
 from .status import opened
+from .tally import CORPUS, read
 
-DRAFT = re.compile(r"\..+\.[0-9a-f]{32}(\.parquet)?|\.[0-9a-f]{32}\.parquet")
-"""Names of files that a process began and did not end."""
-PARTIAL = (".part", ".ytdl", ".temp")
-"""Endings of downloads that were begun."""
 WHAT = {
     "old": "tables of earlier configurations",
     "cuts": "rows between the parts of a chain",
@@ -82,8 +77,9 @@ class Clean:
         Returns:
             0; 1 where something that was asked for cannot go now.
         """
-        run, record = opened(self.run)
+        run, _ = opened(self.run)
         with locked(run):
+            _, record = opened(self.run)  # as whoever had the lock before left it
             found = finds(run, record)
             lines = Lines("do", "what", "places", "size", "", title=str(run))
             for word, find in found.items():
@@ -101,7 +97,9 @@ class Clean:
         for reason in barred:
             console.print(f"[red]not freed[/red] {escape(reason)}")
         if not self.do:
-            console.print(f"To free some: mien clean {escape(str(run))} job.do=\\[old,leftovers]")
+            console.print(
+                f"To free some: mien clean {escape(shlex.quote(str(run)))} job.do=\\[old,leftovers]"
+            )
         return int(bool(barred))
 
 
@@ -126,7 +124,7 @@ def finds(run: Place, record: dict) -> dict[str, Find]:
         ),
         "leftovers": _removable(list(_leftovers(run, record)), ""),
         "downloads": _removable(
-            list(_downloads(config)),
+            list(_downloads(run, config)),
             "pages no longer play; the next run downloads again" if finished else later,
             allowed=finished,
         ),
@@ -139,6 +137,9 @@ def finds(run: Place, record: dict) -> dict[str, Find]:
 def forget(run: Place, record: dict, kinds: Sequence[str]) -> int:
     """Empty what identifies people in all tables of a run, and take the pictures off its pages.
 
+    Files that a process began and did not end go, too. The tables come last: what is interrupted
+    is found again.
+
     Args:
         run: The run's folder; nobody else works on it.
         record: Of the run.
@@ -149,19 +150,19 @@ def forget(run: Place, record: dict, kinds: Sequence[str]) -> int:
     """
     if not kinds:
         return 0
-    shown = "thumbnails" in kinds and any(
-        "thumbnails" in held(folder)
-        for folder in folders(run)
-        if folder.name == record["tables"].get("timeline")
-    )
-    freed = sum(empty(folder, kinds) for folder in folders(run))
-    if shown:
-        Report(run=str(run)).write_pages(run, record)
-    return freed
+    if "thumbnails" in kinds:
+        strip(run, record)
+    begun = drafts(run)
+    freed = sum(size_bytes(path) for path in begun)
+    for path in begun:
+        remove(path)
+    return freed + sum(empty(folder, kinds) for folder in folders(run))
 
 
 def _column(run: Place, record: dict, kind: str, finished: bool) -> Find:
     sizes = {folder: held(folder).get(kind, 0) for folder in folders(run)}
+    sizes |= {path: size_bytes(path) for path in drafts(run)}
+    pages = pictured(run) if kind == "thumbnails" else []
 
     def free() -> None:
         forget(run, record, [kind])
@@ -174,7 +175,7 @@ def _column(run: Place, record: dict, kind: str, finished: bool) -> Find:
     if not finished:
         note = "the run is not finished, and reads them when it is resumed"
     return Find(
-        [folder for folder, size in sizes.items() if size],
+        [place for place, size in sizes.items() if size] + pages,
         sum(sizes.values()),
         note,
         free if finished else None,
@@ -201,30 +202,25 @@ def _leftovers(run: Place, record: dict) -> Iterator[Place]:
         yield scratch
     names = {re.escape(name) for name in record["tables"]}
     present = re.compile(rf"({'|'.join(sorted(names))})\.\w+\.parquet")
-    if isinstance(run, Path):  # object stores have no drafts
-        for path in sorted(run.rglob(".*")):
-            if path.is_file() and DRAFT.fullmatch(path.name) and scratch not in path.parents:
-                yield path
+    yield from (path for path in drafts(run) if scratch not in path.parents)
     for path in _inside(run / "manifests"):
         if not path.name.startswith(".") and not present.fullmatch(path.name):
             yield path
 
 
-def _downloads(config: DictConfig) -> Iterator[Path]:
-    """Files in the download folder of a run that its archive names, and parts of files."""
+def _downloads(run: Place, config: DictConfig) -> Iterator[Path]:
+    """Files of this run's corpus in the folder that it downloads to.
+
+    Others may download there as well: what only the folder's archive names, and parts of files,
+    can be theirs.
+    """
     corpus = config.get("corpus") or {}
-    if not str(corpus.get("_target_", "")).endswith(".Urls"):
+    if not str(corpus.get("_target_", "")).endswith(".Urls") or not (run / CORPUS).exists():
         return
-    folder = Path(corpus["folder"]).expanduser()
-    archive = folder / ARCHIVE
-    names = set()
-    for line in archive.read_text(encoding="utf-8").splitlines() if archive.exists() else []:
-        try:
-            names.add(Path(json.loads(line)["file"]).name)
-        except (ValueError, KeyError):
-            continue
-    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        if path.is_file() and (path.name in names or path.name.endswith(PARTIAL)):
+    folder = Path(corpus["folder"]).expanduser().resolve()
+    for uri in read(run / CORPUS, ["uri"])["uri"].to_pylist():
+        path = Path(uri)
+        if not is_url(uri) and path.is_file() and folder in path.resolve().parents:
             yield path
 
 
@@ -236,13 +232,3 @@ def size_bytes(place: Place) -> int:
         return place.lstat().st_size
     inside = (Path(folder, name) for folder, _, names in os.walk(place) for name in names)
     return sum(path.lstat().st_size for path in inside)
-
-
-def remove(place: Place) -> None:
-    """Remove a file, or a folder with all that it holds; a link is removed, not followed."""
-    if not isinstance(place, Path):
-        place.fs.rm(place.path, recursive=True)
-    elif place.is_dir() and not place.is_symlink():
-        shutil.rmtree(place)
-    else:
-        place.unlink(missing_ok=True)  # a draft may have gone with its table

@@ -27,6 +27,8 @@ LEASE_S = 30.0
 """A lease holds so long after it was renewed, which is done three times in it."""
 FORGOTTEN = 20
 """A ticket that is older than so many leases is not watched any more."""
+STRIKE_S = 5.0
+"""A process that lost its lease is interrupted so often, until it lets go of the run."""
 FOLDER = ".lock"
 
 
@@ -81,12 +83,17 @@ class Lease:
             try:
                 if _numbers(self.run)[-1:] != [self.number]:
                     self.lost = True
-                    main = threading.main_thread().ident
-                    signal.pthread_kill(main or 0, signal.SIGINT)
-                    return
+                    return self._strike()
                 replace(self.ticket, self.content())
             except OSError as error:
                 log.warning("the lease of '%s' could not be renewed: %s", self.run, error)
+
+    def _strike(self) -> None:
+        """Interrupt the main thread until the lease is over: code that it calls may swallow it."""
+        main = threading.main_thread().ident
+        while not self._over.is_set():
+            signal.pthread_kill(main or 0, signal.SIGINT)
+            self._over.wait(STRIKE_S)
 
     def end(self) -> None:
         """No longer renew it."""

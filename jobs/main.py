@@ -111,6 +111,8 @@ def _run(name: str, words: list[str]) -> int:
     job: Any = built(cfg.job)
     if sent:
         job.words = sent
+    if hasattr(job, "chosen"):
+        job.chosen = bool(parted(words)[0])
     if name not in ("plan", "submit") and hasattr(getattr(job, "cluster", None), "submit"):
         raise UsageError(f"this `cluster` is a queue: give `mien submit {name} ...`.")
     if hasattr(job, "config"):

@@ -71,7 +71,7 @@ class Plan(Analyze):
         return 0
 
     def _prices(self, graph: Graph, made: Forecast, phases: Mapping[str, Expected]) -> Lines:
-        hours = total_h(phases)
+        hours = total_h(one.whole_h for one in phases.values())
         each = hours / made.hours.total_h if hours and made.hours.total_h else None
         rows = bills(graph, made, self._askers(), self.rates, each)
         return _priced(rows, made.hours.total_h, self.budget_usd)
@@ -103,10 +103,10 @@ class Plan(Analyze):
             console.print(f"[yellow]{escape(warning)}[/yellow]")
 
 
-def total_h(phases: Mapping[str, Expected]) -> float | None:
+def total_h(hours: Iterable[float | None]) -> float | None:
     """Of all phases, one after another; `None` where a speed is not known."""
-    hours = [one.hours for one in phases.values()]
-    return None if None in hours else sum(h or 0.0 for h in hours)
+    known = [*hours]
+    return None if None in known else sum(h or 0.0 for h in known)
 
 
 def clock(hours: float | None) -> str:
@@ -191,7 +191,7 @@ def _times(phases: Mapping[str, Expected]) -> Lines:
         )
         rows = f"{sign}{one.rows.per_hour:.0f}", f"{sign}{one.rows.todo:.0f}"
         lines.add_row(name, *rows, times if one.rows.todo else "", _time(one.hours))
-    whole = total_h(phases)
+    whole = total_h(one.hours for one in phases.values())
     known = sum(one.hours or 0.0 for one in phases.values())
     more = f" (without those: {clock(known)})" if whole is None and known else ""
     lines.add_row("all", "", "", "", f"{_time(whole)}{more}", style="bold")

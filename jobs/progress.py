@@ -2,12 +2,14 @@
 
 import math
 import os
+import shlex
 import sys
 import time
 from collections.abc import Sequence
 from types import TracebackType
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -101,7 +103,8 @@ class Progress:
             for reason, count in report.reasons.most_common():
                 console.print(f"  {report.name}: {count} failed ({reason})", style="red")
         if any(report.failed for report in reports):
-            console.print(f"Why: mien status {run}   Again: mien retry {run}")
+            name = escape(shlex.quote(str(run)))
+            console.print(f"Why: mien status {name}   Again: mien retry {name}")
         console.print(f"Open {run / 'index.html'}")
 
 

@@ -2,13 +2,16 @@
 
 import json
 import re
+from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from rich.markup import escape
 
-from ..datasets.store import Place, listed, reference, replace
+from ..datasets.store import Place, listed, ranges, reference, remove, replace
 from ..datasets.table import Table
 from .conclude import thumbnails
 from .gather import standing
@@ -20,9 +23,15 @@ from .tally import CORPUS, read
 
 LINES = 500
 """Videos of one page of the index; a corpus with more has several pages."""
+PAGE = "report.html"
+"""The page of a video, in its folder."""
+PLAIN = b'<meta name="pictures" content="none">'
+"""Stands near the start of a page without pictures."""
+THREADS = 16
+"""So many pages are looked at together: in a store each takes a request."""
 
 
-def write_index(run: Place, record: dict) -> Place:
+def write_index(run: Place, record: dict, *, pictures: bool = True) -> Place:
     """Write the corpus page of a run; of a large corpus several, by name.
 
     Memory is that of one page: each is made from what stands of its videos alone.
@@ -35,6 +44,8 @@ def write_index(run: Place, record: dict) -> Place:
     totals = Totals()
     for number in range(len(parts), 0, -1):  # the first page last: it has the totals
         rows = _lines(run, record["tables"], parts[number - 1])
+        if not pictures:
+            rows = [{**row, "thumbnail": None} for row in rows]
         totals.add(rows)
         leaf = Leaf(number=number, names=names, lines=LINES) if len(parts) > 1 else None
         html = render_index(rows, record, leaf, totals)
@@ -81,7 +92,7 @@ def _line(file: dict, probe: dict | None, line: dict | None) -> dict:
         "video_id": file["video_id"],
         "uri": file["uri"],
         "title": Path(file["uri"]).name,
-        "page": f"videos/{file['video_id']}/report.html" if shown else None,
+        "page": f"videos/{file['video_id']}/{PAGE}" if shown else None,
         "duration": probe["duration_s"] if probe else None,
         "status": "failed" if failed else "ok" if line else "outstanding",
         "error_stage": failed["error_stage"] if failed else None,
@@ -92,6 +103,39 @@ def _line(file: dict, probe: dict | None, line: dict | None) -> dict:
         row.update({name: line[name] for name in _COUNTED})
         row["emotions"] = {e["label"]: e["share"] for e in line["emotions"] or []}
     return row
+
+
+def pictured(run: Place) -> list[Place]:
+    """All pages of a run that show pictures; one that does not say is taken to show some."""
+    videos = run / "videos"
+    pages = [folder / PAGE for folder in videos.iterdir()] if videos.exists() else []
+    pages = sorted(pages + [file.place for file in listed(run, "index*.html")], key=str)
+    with ThreadPoolExecutor(THREADS) as threads:
+        return [page for page, some in zip(pages, threads.map(_shows, pages), strict=True) if some]
+
+
+def _shows(page: Place) -> bool:
+    """Whether a page is there and shows pictures."""
+    try:
+        return PLAIN not in ranges(str(page), [0], 512)[0]
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def strip(run: Place, record: dict) -> None:
+    """Take the pictures off all pages of a run, whatever stands in its tables.
+
+    A page that cannot be made again, because its video left the corpus or now fails, is removed.
+    """
+    pages = pictured(run)
+    names = {page.parent.name for page in pages if page.name == PAGE}
+    if names:
+        names -= Report(run=str(run)).write_pages(run, record, names, pictures=False)
+    for name in sorted(names):
+        remove(run / "videos" / name / PAGE)
+        console.print(f"{escape(name)}: {PAGE} removed: it cannot be made again without pictures")
+    if any(page.name != PAGE for page in pages):
+        write_index(run, record, pictures=False)
 
 
 @dataclass(kw_only=True)
@@ -106,16 +150,39 @@ class Report:
 
     def __call__(self) -> int:
         """Write each page and the index."""
-        run, record = opened(self.run)
+        run, _ = opened(self.run)
         with locked(run):
+            _, record = opened(self.run)  # of the run that the lock was waited for
             self.write_pages(run, record)
             console.print(f"Open {write_index(run, record)}")
         return 0
 
-    def write_pages(self, run: Place, record: dict) -> None:
-        """Write the page of each video again; whoever calls holds the run's lock."""
+    def write_pages(
+        self,
+        run: Place,
+        record: dict,
+        names: Collection[str] | None = None,
+        *,
+        pictures: bool = True,
+    ) -> set[str]:
+        """Write the pages of videos again; whoever calls holds the run's lock.
+
+        Args:
+            run: The run's folder.
+            record: Of the run.
+            names: Of the videos; `None`: all.
+            pictures: Whether the pages show some.
+
+        Returns:
+            Names of the videos whose pages could be written.
+        """
+        written: set[str] = set()
         tables = {name: run / "tables" / folder for name, folder in record["tables"].items()}
         corpus = read(run / CORPUS, ["id", "video_id"]).sort_by("video_id")
+        if names is not None:
+            corpus = corpus.filter(
+                pc.is_in(corpus["video_id"], pa.array(sorted(names), pa.string()))
+            )
         columns = ["id", "video_id", "fingerprint"]
         for at in range(0, len(corpus), LINES):
             files = corpus.slice(at, LINES)
@@ -124,21 +191,26 @@ class Report:
             for probe in probed.read(
                 columns, video_ids=about["video_id"], ids=about["id"], status="ok"
             ).to_pylist():
-                self._page(run, tables, probe)
+                if self._page(run, tables, probe, pictures):
+                    written.add(probe["video_id"])
+        return written
 
-    def _page(self, run: Place, tables: dict[str, Place], probe: dict) -> None:
+    def _page(self, run: Place, tables: dict[str, Place], probe: dict, pictures: bool) -> bool:
         from .pages.page import render
 
         table, folder = standing(tables["timeline"]), run / "videos" / probe["video_id"]
+        watch = tables.get("watch") if pictures else None
+        made = None
         for line in _about(table, ["timeline"], probe).to_pylist() if table.files() else []:
             made = json.loads(line["timeline"])
             html = render(
                 made,
                 media=reference(made["uri"], folder),
-                thumbnails=thumbnails(_watched(tables.get("watch"), probe)),
+                thumbnails=thumbnails(_watched(watch, probe)),
             )
-            replace(folder / "report.html", html.encode())
-            console.print(f"{probe['video_id']}: report.html")
+            replace(folder / PAGE, html.encode())
+            console.print(f"{escape(probe['video_id'])}: {PAGE}")
+        return made is not None
 
 
 def _about(table: Table, columns: list[str], probe: dict) -> pa.Table:

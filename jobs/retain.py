@@ -1,7 +1,9 @@
 """What identifies people in a run's tables, and whether it stays there when the run has ended."""
 
+import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,6 +25,8 @@ COLUMNS = {
 KINDS = tuple(dict.fromkeys(COLUMNS.values()))
 FOLDERS = ("tables", "cuts")
 """Of a run: where its tables are."""
+DRAFT = re.compile(r"\..+\.[0-9a-f]{32}(\.parquet)?|\.[0-9a-f]{32}\.parquet")
+"""Names of files that a process began and did not end."""
 
 
 class NotRetainedError(RuntimeError):
@@ -54,6 +58,16 @@ def folders(run: Place) -> list[Place]:
     parents = [run / name for name in FOLDERS]
     found = [one for parent in parents if parent.exists() for one in parent.iterdir()]
     return sorted((one for one in found if one.is_dir()), key=str)
+
+
+def drafts(run: Place) -> list[Place]:
+    """Files of a run that a process began and did not end, whatever they hold; none in a store.
+
+    Args:
+        run: The run's folder. Nobody else may work on it.
+    """
+    hidden = run.rglob(".*") if isinstance(run, Path) else ()
+    return sorted(path for path in hidden if DRAFT.fullmatch(path.name) and path.is_file())
 
 
 def held(folder: Place) -> dict[str, int]:

@@ -1,7 +1,10 @@
 """`mien demo`: the sample clip that the demo analyses."""
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
+
+from rich.markup import escape
 
 from . import demo
 from .progress import console
@@ -22,5 +25,6 @@ class Demo:
         path = Path(self.path)
         path.parent.mkdir(parents=True, exist_ok=True)
         demo.make(path)
-        console.print(f"Made {path}. Analyse it: mien analyze {path} out={path.parent / 'run'}")
+        command = shlex.join(["mien", "analyze", str(path), f"out={path.parent / 'run'}"])
+        console.print(f"Made {escape(str(path))}. Analyse it: {escape(command)}")
         return 0

@@ -1,12 +1,15 @@
 """`mien status` and `mien retry`: what a run has done, and another attempt at what failed."""
 
 import json
-from dataclasses import dataclass
+import shlex
+from dataclasses import dataclass, field
+from typing import Any
 
 from omegaconf import OmegaConf
 from rich.markup import escape
 from rich.table import Table as Lines
 
+from ..cluster.session import Cluster
 from ..datasets.store import Place, place
 from .progress import console
 from .tally import tallies
@@ -25,7 +28,7 @@ def opened(run: str) -> tuple[Place, dict]:
     if not record.exists():
         raise ValueError(
             f"`out` must be the folder of a run, but '{folder}' holds no {RECORD}. Start one with "
-            f"`mien analyze VIDEOS out={run}`."
+            f"`mien analyze VIDEOS {shlex.quote(f'out={run}')}`."
         )
     try:
         return folder, json.loads(record.read_text())
@@ -77,11 +80,11 @@ class Status:
                 f"[yellow]skipped[/yellow] {escape(repr(skipped['uri'])[1:-1])} {skipped['reason']}"
             )
         if failed:
-            console.print(f"Another attempt at them: mien retry {folder}")
+            name = escape(shlex.quote(str(folder)))
+            console.print(f"Another attempt at them: mien retry {name}")
         if not record["finished"]:
-            console.print(
-                f"Not finished (started {record['started']}). Resume: {record['command']}"
-            )
+            command = escape(record["command"])
+            console.print(f"Not finished (started {record['started']}). Resume: {command}")
             return 3
         return 1 if failed else 0
 
@@ -90,11 +93,19 @@ class Status:
 class Retry:
     """Another attempt at the rows of a run that failed, and at what follows from them.
 
+    The kept configuration is used again, also its `cluster`. Words that begin with `cluster`
+    replace that as a whole. So does the default (`laptop`) where the run was on a cluster with an
+    address, as all that were submitted were: it may be gone.
+
     Attributes:
-        run: The run's folder; its kept configuration is used again.
+        run: The run's folder.
+        cluster: On what, where the kept one does not hold.
+        chosen: Whether the command line says on what.
     """
 
     run: str
+    cluster: Cluster = field(default_factory=Cluster)
+    chosen: bool = False
 
     def __call__(self) -> int:
         """Run the kept configuration once more, failed rows included."""
@@ -104,6 +115,8 @@ class Retry:
         cfg = OmegaConf.create(record["config"])
         cfg.out = str(folder)
         cfg.job.retry = True
-        job = built(cfg.job)
-        job.config = record["config"]  # type: ignore[attr-defined]
+        job: Any = built(cfg.job)
+        job.config = record["config"]
+        if self.chosen or job.cluster.address:
+            job.cluster = self.cluster
         return job()

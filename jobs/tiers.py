@@ -78,6 +78,8 @@ def bills(
 ) -> list[Bill]:
     """What an hour of video costs in each tier, the cheapest first.
 
+    What the run has counted tells of its own profile alone: others choose and ask otherwise.
+
     Args:
         graph: Of the run.
         made: What there is to do.
@@ -93,11 +95,12 @@ def bills(
     for name, one in askers.items():
         claude = one.claude
         pictures = sent(size, one.thumbnail_px, claude.picture_px)
-        every = moments(made.assumed, one.choice.every_s) | found
-        questions = [
-            replace(ask, usage=usage.get((bare(claude.name), ask.kind)))
-            for ask in asks(one.choice, every, pictures)
-        ]
+        every = moments(made.assumed, one.choice.every_s)
+        own = name == graph.profile.name
+        questions = asks(one.choice, every | found if own else every, pictures)
+        if own:
+            used = (usage.get((bare(claude.name), ask.kind)) for ask in questions)
+            questions = [replace(a, usage=u) for a, u in zip(questions, used, strict=True)]
         rows.append(_bill(name, questions, claude, rates.words).plus(current))
     whole = next(iter(askers.values()), None)
     if whole is not None:
@@ -137,8 +140,9 @@ def counted_moments(graph: Graph, made: Forecast) -> dict[str, float]:
     """Moments for an hour of media, of the kinds that the run has chosen some of already."""
     if "moments" not in graph.phases:
         return {}
-    rows = graph.table("moments").read(["video_id", "moments"], status="ok").to_pylist()
-    hours = sum(made.lengths.get(row["video_id"], 0.0) for row in rows) / 3600
+    stood = graph.table("moments").read(["video_id", "moments"], status="ok").to_pylist()
+    rows = [row for row in stood if row["video_id"] in made.lengths]  # of the corpus as it is now
+    hours = sum(made.lengths[row["video_id"]] for row in rows) / 3600
     counts: dict[str, float] = {}
     for row in rows:
         for moment in row["moments"] or []:

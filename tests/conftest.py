@@ -10,8 +10,13 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).parents[1]
+
+os.environ.pop("COLUMNS", None)  # pytest-xdist sets it, and what is printed would be that narrow
+settings.register_profile("patient", deadline=None)  # a loaded machine is no failure
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,11 @@ from .packing import packing
 MAX_THUMBNAIL_BYTES = 3_000_000
 """All pictures of the page together; later videos go without one."""
 
-PHASE = ("name", "rows", "ok", "failed", "skipped", "wall_s", "media_s", "rtf", "reasons")
+PHASE = (
+    *("name", "rows", "ok", "failed", "skipped", "wall_s", "media_s", "rtf", "busy_share"),
+    "reasons",
+)
+POOL = ("stages", "workers", "rows_per_s", "alone_rows_per_s", "efficiency")
 MODEL = ("role", "model", "revision", "licence", "quality")
 
 CURES = (
@@ -117,6 +121,7 @@ def render_index(
         leaf=leaf,
         pages=[(href(page_name(i)), name) for i, name in enumerate(leaf.names, 1)] if leaf else [],
         summary=_summary(clean(summary)),
+        pictured=any(row.get("thumbnail") for row in rows),
     )
 
 
@@ -193,6 +198,11 @@ def _summary(summary: dict[str, Any]) -> dict[str, Any]:
         "stages": [
             (name, seconds, seconds / longest)
             for name, seconds in sorted(stages.items(), key=lambda one: -one[1])
+        ],
+        "pools": [
+            (phase["name"] or "", dict.fromkeys(POOL) | one)
+            for phase in phases
+            for one in phase.get("pools") or []
         ],
         "packing": packing(summary.get("plan"), phases),
         "wall_s": summary.get("wall_s"),

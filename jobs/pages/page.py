@@ -86,6 +86,7 @@ def render(timeline: dict[str, Any], *, media: str, thumbnails: list[tuple[float
         scripts={"bokeh": bokeh_script(), "script": asset("page.js")},
         style=asset("style.css") + asset("page.css"),
         data=script_json(clean_page(data)),
+        pictured=bool(pictures),
         title=_name(timeline),
         facts=_facts(timeline, duration_s),
         people=_people(timeline),

@@ -5,13 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mien.actors.action import Action, clips, spread
 
 
-@settings(deadline=None)
 @given(
     st.floats(0, 100),
     st.floats(0.1, 100),
@@ -34,7 +33,6 @@ def test_a_span_of_just_the_longest_clip_is_one_clip() -> None:
     assert clips((0.1, 10.1), [], 10.0) == [(0.1, 10.1)]
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.floats(0, 10, exclude_max=True), min_size=1, max_size=40, unique=True),
     st.sampled_from([4, 8, 16]),

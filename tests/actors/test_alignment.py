@@ -63,7 +63,7 @@ texts = st.lists(st.lists(st.integers(1, 4), max_size=12), min_size=1, max_size=
 
 
 @given(texts, st.data())
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_a_batch_says_what_each_says_alone(batch: list[list[int]], data: st.DataObject) -> None:
     heard = [emission(data.draw(st.integers(1, 30)), i) for i in range(len(batch))]
     together = align(heard, batch, blank=0)

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mien.actors.sampler import Reason, Sampler, trim
@@ -50,7 +50,6 @@ def test_every_boundary_is_sampled() -> None:
 steps = st.lists(st.tuples(st.floats(0.01, 0.5), *[st.booleans()] * 4), min_size=1, max_size=80)
 
 
-@settings(deadline=None)
 @given(steps, st.floats(0, 3))
 def test_gaps_are_never_longer_than_the_rate_asks(steps: list[tuple], hold_s: float) -> None:
     sampler, t, last = Sampler(hold_s=hold_s), 0.0, 0.0
@@ -67,7 +66,6 @@ def test_gaps_are_never_longer_than_the_rate_asks(steps: list[tuple], hold_s: fl
             last = t
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.floats(0, 60), min_size=1, max_size=60, unique=True).map(sorted),
     st.integers(1, 70), st.data(),

@@ -2,7 +2,7 @@ from random import Random
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mien.actors.tracks import Tracker, distance
@@ -12,7 +12,6 @@ box = st.tuples(st.floats(0, 600), st.floats(0, 400), st.floats(20, 120), st.flo
 pictures = st.lists(st.lists(box, max_size=6), min_size=1, max_size=8)
 
 
-@settings(deadline=None)
 @given(pictures, st.sets(st.integers(0, 7)))
 def test_ids_are_unique_in_a_picture_and_never_return_after_a_cut(
     faces: list[list[Box]], cuts: set[int]
@@ -32,7 +31,6 @@ def test_ids_are_unique_in_a_picture_and_never_return_after_a_cut(
     assert current == set(range(len(current)))  # no id is skipped
 
 
-@settings(deadline=None)
 @given(pictures, st.randoms(use_true_random=False))
 def test_the_order_of_the_boxes_does_not_matter(faces: list[list[Box]], random: Random) -> None:
     plain, shuffled = Tracker(), Tracker()

@@ -30,7 +30,7 @@ shapes = st.lists(st.tuples(st.integers(1, 8), st.integers(1, 20)), min_size=1, 
 
 
 @given(shapes, st.integers(0, 999), st.booleans())
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_paths_are_whispers_own(shapes: list[tuple[int, int]], seed: int, tied: bool) -> None:
     rng = np.random.default_rng(seed)
     costs = [rng.normal(size=shape) for shape in shapes]

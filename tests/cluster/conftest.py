@@ -1,12 +1,15 @@
 """Doubles are pickled by value: workers do not see the tests' folder."""
 
 import importlib.util
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import cloudpickle
 import pytest
+
+os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # read when Ray is imported, here before mien
 
 
 def _load() -> ModuleType:

@@ -173,7 +173,7 @@ def machines(draw: st.DrawFn, *, nodes: int = 2, uneven: bool = False) -> Machin
     machines(nodes=3, uneven=True),
     st.integers(1, 9),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_all_actors_have_their_place_within_the_machine_or_one_is_named(
     given_chain: list[Need], on: Machine, blocks: int
 ) -> None:
@@ -192,7 +192,7 @@ def test_all_actors_have_their_place_within_the_machine_or_one_is_named(
 
 
 @given(actors(most=4, batches=2), machines(nodes=1), st.integers(1, 4))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_no_way_to_cut_and_pack_is_much_better(
     given_chain: list[Need], on: Machine, blocks: int
 ) -> None:
@@ -200,7 +200,7 @@ def test_no_way_to_cut_and_pack_is_much_better(
 
 
 @given(actors(most=2, batches=2), machines(nodes=2), st.integers(1, 4))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_no_way_to_spread_over_two_nodes_is_much_better(
     given_chain: list[Need], on: Machine, blocks: int
 ) -> None:
@@ -220,7 +220,7 @@ def _compare(given_chain: list[Need], on: Machine, blocks: int) -> None:
 
 
 @given(actors(most=8), machines(nodes=1), st.integers(1, 50))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_it_is_never_worse_than_a_greedy_growth(
     given_chain: list[Need], on: Machine, blocks: int
 ) -> None:
@@ -233,7 +233,7 @@ def test_it_is_never_worse_than_a_greedy_growth(
 
 
 @given(actors(most=6, batches=1, known=False), machines(nodes=2), st.integers(1, 9))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_without_rates_the_machine_is_filled(
     given_chain: list[Need], on: Machine, blocks: int
 ) -> None:

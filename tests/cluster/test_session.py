@@ -1,6 +1,7 @@
 """The session's parameters, and what it leaves behind."""
 
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ import ray
 from ray.cluster_utils import Cluster as Raylets
 
 from mien.cluster import wheel
+from mien.cluster.need import Node
+from mien.cluster.nodes import capped
 from mien.cluster.session import Cluster, session
 
 WITHOUT_MIEN = """
@@ -49,6 +52,23 @@ def test_this_machine_is_described_before_ray_starts() -> None:
     assert measured.machine().nodes[0] is node  # read once: Ray is given what the plan was
 
 
+@pytest.mark.parametrize(
+    ("cores", "memory_gb", "expected"),
+    [
+        (None, None, [(2, 4.0), (8, None), (8, 16.0)]),
+        (12, None, [(2, 4.0), (5, None), (5, 16.0)]),
+        (2, None, [(1, None), (1, 16.0)]),
+        (100, 8.0, [(2, 4.0), (8, 8.0), (8, 8.0)]),
+    ],
+)
+def test_a_cluster_is_taken_no_more_of_than_allowed(
+    cores: int | None, memory_gb: float | None, expected: list[tuple[float, float | None]]
+) -> None:
+    nodes = [Node(cpus=c, memory_gb=gb) for c, gb in ((8, None), (2, 4.0), (8, 16.0))]
+    found = capped(nodes, cores, memory_gb)
+    assert [(node.cpus, node.memory_gb) for node in found] == expected
+
+
 @pytest.mark.ray
 def test_a_session_is_bounded_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")  # of no concern to a session of our own
@@ -76,6 +96,52 @@ def test_no_ray_at_an_address_is_an_error_that_names_it() -> None:
         pass
 
 
+class Stopped(BaseException):
+    """What a command does on SIGTERM."""
+
+
+@pytest.mark.ray
+def test_a_command_keeps_its_own_way_to_end() -> None:
+    def stop(number: int, frame: object) -> None:
+        raise Stopped
+
+    before = signal.signal(signal.SIGTERM, stop)
+    cluster = Cluster(cores=1, object_store_gb=0.1, memory_gb=1.0)
+    try:
+        with pytest.raises(Stopped), session(cluster):
+            signal.raise_signal(signal.SIGTERM)  # Ray would leave with `SystemExit`
+        assert not ray.is_initialized()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
+def late(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """A Ray that does not start in so many attempts as there are entries."""
+    failures: list[bool] = []
+
+    def init(*words: object, **more: object) -> None:
+        if failures:
+            failures.pop()
+            raise Exception("The current node timed out during startup. This could happen")
+
+    monkeypatch.setattr(ray, "init", init)
+    return failures
+
+
+def test_ray_is_started_again_where_its_helpers_were_late(late: list[bool]) -> None:
+    late += [True, True]
+    with session(Cluster(cores=1, memory_gb=1.0)):
+        assert not late
+    late += [True] * 4
+    with (
+        pytest.raises(ConnectionError, match="did not start in 3 attempts"),
+        session(Cluster(cores=1, memory_gb=1.0)),
+    ):
+        pass
+    assert len(late) == 1
+
+
 @pytest.fixture
 def raylets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Raylets]:
     """A Ray cluster of two nodes that stands already, and whose workers do not find mien."""
@@ -93,7 +159,9 @@ def raylets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Raylets
 
 
 @pytest.mark.ray
-def test_a_cluster_that_stands_is_joined_and_given_the_code(raylets: Raylets) -> None:
+def test_a_cluster_that_stands_is_joined_and_given_the_code(
+    raylets: Raylets, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def code() -> str:
         from mien.cluster import host
 
@@ -110,10 +178,22 @@ def test_a_cluster_that_stands_is_joined_and_given_the_code(raylets: Raylets) ->
         found()
     assert not ray.is_initialized()
 
+    def secret() -> tuple[str | None, str | None]:
+        return os.environ.get("AWS_SECRET_ACCESS_KEY"), os.environ.get("OTHER_KEY")
+
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cret")
+    monkeypatch.setenv("OTHER_KEY", "mine")
     shipped = Cluster(address=raylets.address, nodes=2)
     with session(shipped):
         (node,) = shipped.machine().nodes  # the head's two CPUs are those that stay free
         assert (node.cpus, node.memory_gb, node.gpus) == (4, 1.0, 0)
+        task: Any = ray.remote(num_cpus=1)(secret)
+        assert ray.get(task.remote()) == ("s3cret", None)
+        assert raylets.head_node
+        logs = Path(raylets.head_node.get_session_dir_path(), "logs")
+        texts = [path.read_bytes() for path in logs.rglob("*") if path.is_file()]
+        assert any(b"OMP_NUM_THREADS" in text for text in texts)
+        assert not any(b"s3cret" in text for text in texts)
         here = Path(wheel.__file__).with_name("host.py").read_bytes()
         another = found(py_executable=sys.executable, env_vars={"PYTHONPATH": "/not/here"})
         for path in map(Path, [*found(), *another]):

@@ -24,13 +24,13 @@ def stop(*_):
 
 def place():
     time.sleep(0.5)
-    return os.environ["SLURMD_NODENAME"]
+    return os.environ["SLURMD_NODENAME"] + "/" + os.environ["AWS_SECRET_ACCESS_KEY"]
 
 signal.signal(signal.SIGTERM, stop)
 words = dict(word.partition("=")[::2] for word in sys.argv[1:])
 assert words["text"] == "a 'b' $HOME", words
 cluster = Cluster(
-    address=words["cluster.address"], nodes=int(words["cluster.nodes"]), ship=False
+    address=words["cluster.address"], nodes=int(words["cluster.nodes"]), ship=False, env=[]
 )
 try:
     with session(cluster):
@@ -175,13 +175,19 @@ def ended(within_s: float) -> None:
 
 @pytest.mark.ray
 def test_a_job_has_all_nodes_and_ends_cleanly(
-    queue: None, slurm: Slurm, tmp_path: Path, temp_dir: Path
+    queue: None,
+    slurm: Slurm,
+    tmp_path: Path,
+    temp_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cret")
     out = tmp_path / "run"
     text = slurm.text(["analyze", "text=a 'b' $HOME"], str(out))
+    assert "s3cret" not in text
     assert slurm.submit(text).startswith("Submitted batch job")
     log = said(out, "machine:", within_s=120)
-    assert "nodes: na nb" in log
+    assert "nodes: na/s3cret nb/s3cret" in log
     assert "cpus=2.0" in log
     ended(within_s=40)
     assert not list(temp_dir.iterdir()), "Ray's folders are left"
@@ -189,8 +195,9 @@ def test_a_job_has_all_nodes_and_ends_cleanly(
 
 @pytest.mark.ray
 def test_a_cancelled_job_ends_its_command_and_its_nodes(
-    queue: None, slurm: Slurm, tmp_path: Path
+    queue: None, slurm: Slurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cret")
     out = tmp_path / "run"
     text = slurm.text(["analyze", "text=a 'b' $HOME", "wait=yes"], str(out))
     job = slurm.submit(text).split()[-1]

@@ -40,7 +40,7 @@ cells = st.tuples(st.sampled_from(VIDEOS), st.integers(0, 3), st.integers(1, 3))
 parts = st.lists(st.lists(cells, min_size=0, max_size=12, unique=True), max_size=6)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(files=parts, wanted=st.lists(st.sampled_from(VIDEOS), max_size=4))
 def test_any_cut_into_files_gives_the_answers_of_a_full_scan(
     files: list[list[tuple[str, int, int]]], wanted: list[str]

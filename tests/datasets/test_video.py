@@ -6,7 +6,7 @@ import av
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mien.datasets.media import MediaError
@@ -152,7 +152,6 @@ def test_wrong_spans_are_refused() -> None:
         spans(0.0)
 
 
-@settings(deadline=None)
 @given(st.floats(0.01, 1e4), st.floats(5, 600))
 def test_tiles_cover(duration_s: float, max_s: float) -> None:
     tiles = spans(duration_s, max_s)

@@ -100,7 +100,7 @@ def reads(folder: Path) -> dict[str, bytes]:
 NAMES = st.sets(st.sampled_from(["videos", "turns", "speech", "watch"]))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     present=NAMES,
     old=NAMES,

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -59,7 +59,6 @@ def test_textbook_faces(label: str, change: dict[str, float], count: int) -> Non
         assert scores[0, LABELS.index("neutral")] > 0.95
 
 
-@settings(deadline=None)
 @given(st.integers(0, 10_000))
 def test_scores_are_shares(seed: int) -> None:
     rng = np.random.default_rng(seed)

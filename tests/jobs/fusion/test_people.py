@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import fcluster, linkage
@@ -82,7 +82,6 @@ def test_nobody() -> None:
     assert found.face.shape == (0,)
 
 
-@settings(deadline=None)
 @given(st.integers(2, 25), st.integers(0, 10_000), st.floats(-0.3, 0.9))
 def test_unconstrained_joins_equal_scipys_average_linkage(
     count: int, seed: int, least: float
@@ -96,7 +95,6 @@ def test_unconstrained_joins_equal_scipys_average_linkage(
     np.testing.assert_array_equal(ours[:, None] == ours, theirs[:, None] == theirs)
 
 
-@settings(deadline=None)
 @given(st.integers(2, 20), st.integers(0, 10_000))
 def test_constraints_hold_for_whole_groups(count: int, seed: int) -> None:
     rng = np.random.default_rng(seed)

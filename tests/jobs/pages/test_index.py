@@ -42,7 +42,10 @@ def summary(text: str = "watch") -> dict[str, Any]:
         "phases": [
             {
                 "name": text, "rows": 3, "ok": 2, "failed": 1, "skipped": 0, "wall_s": 12.0,
-                "media_s": 24.0, "rtf": 0.5, "stages": [{"stage": text, "seconds": 8.0}],
+                "media_s": 24.0, "rtf": 2.0, "busy_share": 0.75,
+                "stages": [{"stage": text, "seconds": 8.0}],
+                "pools": [{"stages": [text], "workers": 2, "rows_per_s": 0.25,
+                           "alone_rows_per_s": 0.15, "efficiency": 0.833}],
                 "reasons": {text: 1},
             }
         ],
@@ -112,4 +115,7 @@ def test_pictures_stay_under_their_share(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_summary_shows_the_run() -> None:
     text = " ".join(Reader(render_index([row()], summary())).text.split())
     assert "Wall time 0:15. Peak memory 3.2 GB." in text
-    assert "watch 3 2 1 0 12.0 s 24.0 s 0.50 watch : 1" in text.replace("watch: 1", "watch : 1")
+    assert "watch 3 2 1 0 12.0 s 24.0 s 2.00 75 % watch : 1" in text.replace(
+        "watch: 1", "watch : 1"
+    )
+    assert "2 0.25 0.15 0.83" in text
