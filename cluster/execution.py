@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from . import settings  # noqa: F401 # pyright: ignore[reportUnusedImport] - before Ray
+
+# isort: split
 import cloudpickle
 import pyarrow as pa
 import ray

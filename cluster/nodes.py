@@ -1,12 +1,12 @@
 """What the nodes of a Ray cluster have for workers."""
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from .memory import Reading, read
+from .memory import Reading, budget_gb, read
 from .need import Node
 
 READING_S = 60.0
@@ -20,8 +20,15 @@ class Nodes:
     Each is asked once: it keeps its devices.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, spare_gb: Callable[[Reading], float] = lambda reading: 0.0) -> None:
+        """Begin.
+
+        Args:
+            spare_gb: What must stay free on a node, beside Ray's shared memory: Ray's own count of
+                memory knows neither that nor every limit of a container.
+        """
         self._seen: dict[str, Reading] = {}
+        self._spare_gb = spare_gb
 
     def living(self) -> list[Node]:
         """The nodes that live, the command's own first; not those that die or are silent."""
@@ -31,10 +38,19 @@ class Nodes:
         found = sorted(joined(), key=lambda node: (node["NodeID"] != here, node["NodeID"]))
         known = self.readings([node["NodeID"] for node in found])
         return [
-            replace(described(known[name], node["Resources"]), name=name)
+            self._described(node, known[node["NodeID"]])
             for node in found
-            if (name := node["NodeID"]) in known
+            if node["NodeID"] in known
         ]
+
+    def _described(self, node: dict[str, Any], reading: Reading) -> Node:
+        has = node["Resources"]
+        shared_gb = has.get("object_store_memory", 0.0) / _GB
+        spare_gb = self._spare_gb(reading)
+        most_gb = budget_gb(reading, reserve_gb=spare_gb, object_store_gb=shared_gb)
+        one = described(reading, has)
+        known = [size for size in (one.memory_gb, most_gb) if size is not None]
+        return replace(one, name=node["NodeID"], memory_gb=min(known, default=None))
 
     def readings(self, names: Collection[str]) -> dict[str, Reading]:
         """What nodes say of their memory, by their names; not those that do not say."""

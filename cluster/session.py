@@ -16,22 +16,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from . import settings  # noqa: F401 # pyright: ignore[reportUnusedImport] - before Ray
+
+# isort: split
+import ray
+from ray.data import DataContext
+
 from .levels import Levels
-from .memory import budget_gb, read
+from .memory import Reading, budget_gb, read
 from .need import Machine, Node
 from .nodes import Nodes, capped, described, joined, spared
 from .wheel import build
-
-for _name, _value in {
-    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # `uv run mien` must not build an environment per worker
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_ENABLE_AUTO_CONNECT": "0",  # nothing starts a second Ray behind our back
-    "RAY_BACKEND_LOG_LEVEL": "fatal",  # what matters of a worker's death stands in the row
-}.items():
-    os.environ.setdefault(_name, _value)  # read when Ray is imported
-
-import ray  # noqa: E402
-from ray.data import DataContext  # noqa: E402
 
 _GB = 10**9
 STARTS = 3
@@ -143,19 +138,26 @@ class Cluster:
 
     @cached_property
     def _nodes(self) -> Nodes:
-        return Nodes()
+        return Nodes(self._spare_gb)
 
     @cached_property
     def here(self) -> Node:
         """What workers may take of this machine; read once, before Ray starts."""
         reading = read()
         budget = self.memory_gb or budget_gb(
-            reading,
-            reserve_gb=self.reserve_gb + self.watchdog.on(reading)[0],
-            object_store_gb=self.object_store_gb,
+            reading, reserve_gb=self._spare_gb(reading), object_store_gb=self.object_store_gb
         )
-        resources = {"CPU": self.workers, "GPU": _given(self.gpus, len(reading.devices))}
-        return described(reading, resources | ({"memory": budget * _GB} if budget else {}))
+        resources: dict[str, float] = {
+            "CPU": self.workers,
+            "GPU": _given(self.gpus, len(reading.devices)),
+        }
+        if budget is not None:  # 0 is an answer: nothing fits
+            resources["memory"] = budget * _GB
+        return described(reading, resources)
+
+    def _spare_gb(self, reading: Reading) -> float:
+        """For the system and Ray, and what the watchdog wants to see free."""
+        return self.reserve_gb + self.watchdog.on(reading)[0]
 
 
 def _given(value: int | None, otherwise: int) -> int:

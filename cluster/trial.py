@@ -3,6 +3,9 @@
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 
+from . import settings  # noqa: F401 # pyright: ignore[reportUnusedImport] - before Ray
+
+# isort: split
 import cloudpickle
 import ray
 from ray.exceptions import (

@@ -40,20 +40,12 @@ class Expected:
     @property
     def hours(self) -> float | None:
         """Until what is left of it is done; `None`: a rate is not known."""
-        return self._hours(self.rows.share)
-
-    @property
-    def whole_h(self) -> float | None:
-        """For the whole corpus, as if nothing stood; `None`: a rate is not known."""
-        return self._hours(1.0 if self.rows.total else 0.0)
-
-    def _hours(self, share: float) -> float | None:
-        if not share:
+        if not self.rows.todo:
             return 0.0
         if self.plan.hours is None:
             return None
         startup_s = sum(segment.startup_s for segment in self.plan.segments)
-        return self.plan.hours * self.media_h * share + startup_s / 3600
+        return self.plan.hours * self.media_h * self.rows.share + startup_s / 3600
 
     def summary(self) -> dict[str, Any]:
         """As JSON values."""

@@ -5,7 +5,7 @@ and whatever follows from one is marked as assumed.
 """
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import av
 import pyarrow as pa
@@ -186,6 +186,12 @@ class Forecast:
     rows: Mapping[str, Rows]
     assumed: Assumed
     lengths: Mapping[str, float] = field(repr=False)
+
+    @property
+    def whole(self) -> "Forecast":
+        """The same corpus, as if nothing stood yet."""
+        rows = {name: replace(one, todo=one.total) for name, one in self.rows.items()}
+        return replace(self, rows=rows)
 
     @property
     def gb(self) -> float:

@@ -83,7 +83,8 @@ class Lease:
             try:
                 if _numbers(self.run)[-1:] != [self.number]:
                     self.lost = True
-                    return self._strike()
+                    self._strike()
+                    return
                 replace(self.ticket, self.content())
             except OSError as error:
                 log.warning("the lease of '%s' could not be renewed: %s", self.run, error)

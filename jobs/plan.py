@@ -60,18 +60,19 @@ class Plan(Analyze):
         with session(self.cluster) if self.cluster.address else nullcontext():
             machine = self.cluster.machine()
         console.print(_models(graph))
-        phases = expected(graph, machine, made, Store(Path(self.measured).expanduser()))
+        store = Store(Path(self.measured).expanduser())
+        phases = expected(graph, machine, made, store)
         shown = record(phases, machine, made)
         for line in _machine(machine):
             console.print(line)
         console.print(_packing(phases, shown["memory_gb"]))
         console.print(_times(phases))
-        console.print(self._prices(graph, made, phases))
+        whole = expected(graph, machine, made.whole, store)
+        console.print(self._prices(graph, made, total_h(whole)))
         self._room(made)
         return 0
 
-    def _prices(self, graph: Graph, made: Forecast, phases: Mapping[str, Expected]) -> Lines:
-        hours = total_h(one.whole_h for one in phases.values())
+    def _prices(self, graph: Graph, made: Forecast, hours: float | None) -> Lines:
         each = hours / made.hours.total_h if hours and made.hours.total_h else None
         rows = bills(graph, made, self._askers(), self.rates, each)
         return _priced(rows, made.hours.total_h, self.budget_usd)
@@ -103,10 +104,10 @@ class Plan(Analyze):
             console.print(f"[yellow]{escape(warning)}[/yellow]")
 
 
-def total_h(hours: Iterable[float | None]) -> float | None:
+def total_h(phases: Mapping[str, Expected]) -> float | None:
     """Of all phases, one after another; `None` where a speed is not known."""
-    known = [*hours]
-    return None if None in known else sum(h or 0.0 for h in known)
+    hours = [one.hours for one in phases.values()]
+    return None if None in hours else sum(h or 0.0 for h in hours)
 
 
 def clock(hours: float | None) -> str:
@@ -191,7 +192,7 @@ def _times(phases: Mapping[str, Expected]) -> Lines:
         )
         rows = f"{sign}{one.rows.per_hour:.0f}", f"{sign}{one.rows.todo:.0f}"
         lines.add_row(name, *rows, times if one.rows.todo else "", _time(one.hours))
-    whole = total_h(one.hours for one in phases.values())
+    whole = total_h(phases)
     known = sum(one.hours or 0.0 for one in phases.values())
     more = f" (without those: {clock(known)})" if whole is None and known else ""
     lines.add_row("all", "", "", "", f"{_time(whole)}{more}", style="bold")

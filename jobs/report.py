@@ -25,7 +25,7 @@ LINES = 500
 """Videos of one page of the index; a corpus with more has several pages."""
 PAGE = "report.html"
 """The page of a video, in its folder."""
-PLAIN = b'<meta name="pictures" content="none">'
+BARE = b'<meta name="pictures" content="none">'
 """Stands near the start of a page without pictures."""
 THREADS = 16
 """So many pages are looked at together: in a store each takes a request."""
@@ -117,7 +117,7 @@ def pictured(run: Place) -> list[Place]:
 def _shows(page: Place) -> bool:
     """Whether a page is there and shows pictures."""
     try:
-        return PLAIN not in ranges(str(page), [0], 512)[0]
+        return BARE not in ranges(str(page), [0], 512)[0]
     except (FileNotFoundError, NotADirectoryError):
         return False
 

@@ -101,11 +101,13 @@ class Retry:
         run: The run's folder.
         cluster: On what, where the kept one does not hold.
         chosen: Whether the command line says on what.
+        config: The composed configuration, of which `cluster` is used.
     """
 
     run: str
     cluster: Cluster = field(default_factory=Cluster)
     chosen: bool = False
+    config: str = ""
 
     def __call__(self) -> int:
         """Run the kept configuration once more, failed rows included."""
@@ -115,8 +117,8 @@ class Retry:
         cfg = OmegaConf.create(record["config"])
         cfg.out = str(folder)
         cfg.job.retry = True
+        if self.chosen or cfg.cluster.get("address"):
+            cfg.cluster = OmegaConf.create(self.config).cluster
         job: Any = built(cfg.job)
         job.config = record["config"]
-        if self.chosen or job.cluster.address:
-            job.cluster = self.cluster
         return job()

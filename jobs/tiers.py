@@ -1,6 +1,6 @@
 """The tiers of a run's price: local, hybrid, premium, and everything asked of a paid model."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import pyarrow.compute as pc
@@ -114,7 +114,7 @@ def bills(
     return rows
 
 
-def _bill(tier: str, questions: list[Ask], claude: Claude, words: Words) -> Bill:
+def _bill(tier: str, questions: Sequence[Ask], claude: Claude, words: Words) -> Bill:
     return bill(
         tier,
         questions,

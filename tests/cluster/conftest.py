@@ -1,7 +1,6 @@
 """Doubles are pickled by value: workers do not see the tests' folder."""
 
 import importlib.util
-import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -9,7 +8,7 @@ from types import ModuleType
 import cloudpickle
 import pytest
 
-os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # read when Ray is imported, here before mien
+from mien.cluster import settings  # noqa: F401 # pyright: ignore[reportUnusedImport] - before Ray
 
 
 def _load() -> ModuleType:

@@ -82,3 +82,8 @@ def test_a_disk_that_is_full_already_is_refused(tmp_path: Path, free: list[float
 def test_wrong_values_are_named(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=f"`{next(iter(wrong))}` must be at least"):
         Disk(**wrong)
+
+
+def test_the_command_that_makes_room_is_quoted(tmp_path: Path, free: list[float]) -> None:
+    with pytest.raises(DiskFullError, match=rf"`mien clean '{tmp_path}/my run'` shows"):
+        Disk().judge(tmp_path / "my run", 100)

@@ -13,6 +13,7 @@ import ray
 from ray.cluster_utils import Cluster as Raylets
 
 from mien.cluster import wheel
+from mien.cluster.memory import Reading
 from mien.cluster.need import Node
 from mien.cluster.nodes import capped
 from mien.cluster.session import Cluster, session
@@ -40,6 +41,14 @@ sys.path[:] = [path for path in sys.path if not path.startswith("__editable__")]
 def test_bad_parameters_are_refused(parameters: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Cluster(**parameters)
+
+
+def test_a_machine_without_memory_to_spare_has_none_and_not_any(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    small = Reading(kind="none", total_gb=8.0, available_gb=1.0)
+    monkeypatch.setattr("mien.cluster.session.read", lambda: small)
+    assert Cluster().machine().nodes[0].memory_gb == 0.0
 
 
 def test_this_machine_is_described_before_ray_starts() -> None:

@@ -1,5 +1,7 @@
 """Stores: whole files, one writer of several, listings, parts of files."""
 
+import os
+import stat
 import subprocess
 import sys
 import time
@@ -15,6 +17,7 @@ from mien.datasets.store import (
     Place,
     StoreError,
     create,
+    drafted,
     is_url,
     listed,
     opened,
@@ -133,3 +136,22 @@ def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(sys.modules, "gcsfs", None)
     with pytest.raises(StoreError, match="'gs://bucket/run' needs the package gcsfs"):
         place("gs://bucket/run")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="folders cannot be synced elsewhere")
+@pytest.mark.parametrize("way", ["replace", "drafted"])
+def test_the_folder_is_synced_once_the_file_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    where, synced = tmp_path / "file", []
+
+    def fsync(number: int) -> None:
+        synced.append((stat.S_ISDIR(os.fstat(number).st_mode), where.exists()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    if way == "replace":
+        replace(where, b"x")
+    else:
+        with drafted(where) as draft:
+            draft.write_bytes(b"x")
+    assert synced == [(False, False), (True, True)]

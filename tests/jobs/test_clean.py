@@ -2,7 +2,8 @@
 
 import json
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,16 @@ from hypothesis import strategies as st
 from mien.datasets import schema
 from mien.datasets.table import Table, table_schema
 from mien.jobs import clean
-from mien.jobs.clean import DRAFT, WHAT, Clean, finds
+from mien.jobs.clean import WHAT, Clean, finds
 from mien.jobs.lock import BusyError, locked
 from mien.jobs.main import run as command
-from mien.jobs.retain import KINDS
+from mien.jobs.report import BARE
+from mien.jobs.retain import DRAFT, KINDS
 
 PLAIN = table_schema(schema.PROBE)
 WATCH = table_schema(schema.WATCH, schema.IDENTITY)
 HEX = "0123456789abcdef" * 2
+OWNERS = ("ours", "theirs")
 
 
 def fill(folder: Path, made: pa.Schema = PLAIN) -> None:
@@ -62,7 +65,7 @@ def a_run(
     for name in (".lock", "tables/videos-new/.merging.json", "videos/v/.timeline"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("{}")
-    (folder / "videos" / "v" / "report.html").write_text("page")
+    (folder / "videos" / "v" / "report.html").write_bytes(BARE)
     (folder / "api").mkdir(exist_ok=True)
     (folder / "api" / "ledger.sqlite").write_bytes(b"paid for")
     (folder / "scratch" / "videos").mkdir(parents=True, exist_ok=True)
@@ -169,18 +172,49 @@ def test_a_kind_goes_from_every_table_and_its_rows_stand(
     assert Table(run / "tables" / "watch-new", WATCH).count() == 1
 
 
-def test_downloads_go_only_if_they_are_ours(tmp_path: Path) -> None:
+def test_downloads_go_only_if_they_are_this_runs(tmp_path: Path) -> None:
+    """Another run fetched `theirs.mp4`; `begun.mp4.part` may be anybody's."""
     videos = tmp_path / "downloads"
     videos.mkdir()
-    for name in ("ours.mp4", "yours.mp4", "begun.mp4.part"):
-        (videos / name).write_bytes(b"film")
-    archive = '{"url": "https://x.org/a", "file": "ours.mp4"}\n{broken\n'
-    (videos / "archive.jsonl").write_text(archive)
+    for path in (videos / "ours.mp4", videos / "theirs.mp4", tmp_path / "elsewhere.mp4"):
+        path.write_bytes(b"film")
+    (videos / "begun.mp4.part").write_bytes(b"half")
+    lines = [json.dumps({"url": f"https://x.org/{n}", "file": f"{n}.mp4"}) for n in OWNERS]
+    (videos / "archive.jsonl").write_text("\n".join(lines))
     (tmp_path / "run").mkdir()
     corpus = {"_target_": "mien.datasets.corpus.Urls", "folder": str(videos)}
     run = a_run(tmp_path / "run", corpus=corpus)
+    uris = [str(videos / "ours.mp4"), str(tmp_path / "elsewhere.mp4"), str(videos / "gone.mp4")]
+    pq.write_table(pa.table({"id": uris, "video_id": uris, "uri": uris}), run / "corpus.parquet")
     assert Clean(run=str(run), do=["downloads"])() == 0
-    assert {path.name for path in videos.iterdir()} == {"yours.mp4", "archive.jsonl"}
+    left = {path.name for path in videos.iterdir()}
+    assert left == {"theirs.mp4", "begun.mp4.part", "archive.jsonl"}
+    assert (tmp_path / "elsewhere.mp4").exists()
+
+
+def test_the_record_is_the_one_that_stands_once_nobody_else_works_on_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = a_run(tmp_path, old=())
+
+    @contextmanager
+    def waiting(folder: Path) -> Iterator[None]:
+        """Meanwhile another process ends, which has made a table of its own."""
+        fill(run / "tables" / "speech-new")
+        record = json.loads((run / "run.json").read_text())
+        record["tables"]["speech"] = "speech-new"
+        (run / "run.json").write_text(json.dumps(record))
+        yield
+
+    monkeypatch.setattr(clean, "locked", waiting)
+    assert Clean(run=str(run), do=["old"])() == 0
+    assert (run / "tables" / "speech-new").exists()
+
+
+def test_what_may_be_copied_is_quoted(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / "my run").mkdir()
+    Clean(run=str(a_run(tmp_path / "my run")))()
+    assert f"mien clean '{tmp_path}/my run' job.do" in capsys.readouterr().out
 
 
 def test_the_files_of_a_folder_corpus_are_no_downloads(tmp_path: Path) -> None:

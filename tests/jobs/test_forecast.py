@@ -245,3 +245,20 @@ def test_what_a_run_has_counted_takes_the_place_of_what_is_assumed(
     assert lit[0].dollars == pytest.approx(0.2)
     assert lit[1].dollars == pytest.approx(hybrid.dollars + 0.2)
     assert lit[2].dollars == full.dollars
+    _, other, _ = bills(made, found, {"premium": one}, Rates(), None)  # asks otherwise: assumed
+    assert other.questions == Assumed().flags + faceless
+    assert other.input_tokens != hybrid.input_tokens
+
+
+def test_moments_of_videos_that_left_the_corpus_do_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("anthropic")
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "key")
+    made = graph(tmp_path, "models=hybrid")
+    probe(made, "a", "b", seconds=1800)
+    moment = {"start_s": 0.0, "stop_s": 1.0, "kind": "flag", "frames": []}
+    own = {"start_s": 0.0, "stop_s": 9.0, "digest": "x", "moments": [moment] * 7}
+    put(made, "moments", *({**own, "id": n, "video_id": n, "fingerprint": n} for n in "ab"))
+    found = forecast(made, files("a"), Assumed())
+    assert counted_moments(made, found) == {"flag": 14.0}

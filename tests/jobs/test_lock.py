@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
@@ -108,6 +109,22 @@ def test_a_holder_whose_lease_was_taken_ends(there: UPath) -> None:
     with pytest.raises(LostError, match=r"another process has it now"):
         work()
     assert (there / ".lock" / "000000002.json").read_bytes() == b"{}"
+
+
+def test_an_interrupt_that_is_swallowed_comes_again(
+    there: UPath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mien.jobs.lease.STRIKE_S", 1.0)
+
+    def work() -> None:
+        with locked(there, LEASE_S):
+            store.replace(there / ".lock" / "000000002.json", b"{}")
+            with suppress(KeyboardInterrupt):
+                time.sleep(10 * LEASE_S)
+            time.sleep(10)
+
+    with pytest.raises(LostError, match=r"another process has it now"):
+        work()
 
 
 def test_an_interrupt_is_passed_on_and_releases(there: UPath) -> None:

@@ -3,15 +3,19 @@
 import shutil
 import wave
 from collections import namedtuple
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import ray
 
 from mien.cluster.findings import Store
 from mien.cluster.plan import Measured
+from mien.jobs.costs import Bill
+from mien.jobs.forecast import Forecast
 from mien.jobs.main import built, configuration, run
-from mien.jobs.plan import bar, clock
+from mien.jobs.plan import Plan, bar, clock
 from mien.jobs.profile import Profile
 from mien.jobs.tiers import PROFILES, Rates, asker
 
@@ -72,6 +76,33 @@ def test_times_are_there_once_speeds_are_measured(
     assert "unknown: " not in said
     assert "measured" in said
     assert " s " in said
+
+
+def test_current_is_priced_for_the_whole_corpus_whatever_is_left(
+    corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [f"corpus.path={corpus}", f"out={corpus.parent / 'run'}"]
+    rates = ["job.rates.watts=200", "job.rates.usd_per_kwh=0.5", "cluster.memory_gb=8"]
+    known = Measured(startup_s=1.0, memory_gb={1: 0.3}, rates={1: 0.5})
+    monkeypatch.setattr(Store, "find", lambda self, actor, row_s=None: known)
+
+    def local() -> Bill:
+        found: list[Bill] = []
+        monkeypatch.setattr("mien.jobs.plan._priced", lambda rows, *_: found.extend(rows))
+        built(configuration("plan", [*words, *rates]).job)()
+        return found[0]
+
+    before = local()
+    assert before.dollars > 0
+    left = Plan.ahead
+
+    def done(self: Plan, *args: Any) -> Forecast:  # noqa: ANN401
+        made = left(self, *args)
+        rows = {name: replace(one, todo=0.0) for name, one in made.rows.items()}
+        return replace(made, rows=rows)
+
+    monkeypatch.setattr(Plan, "ahead", done)
+    assert local().dollars == pytest.approx(before.dollars)
 
 
 def test_an_assumption_can_be_overridden(corpus: Path, capsys: pytest.CaptureFixture) -> None:

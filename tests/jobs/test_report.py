@@ -1,18 +1,22 @@
 """The corpus page of a run, and its pages where the corpus is large."""
 
+import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mien.datasets.schema import PROBE
+from mien.datasets.schema import PROBE, WATCH
 from mien.datasets.store import Place
 from mien.datasets.table import Table, table_schema
 from mien.jobs import report
+from mien.jobs.clean import Clean, forget
 from mien.jobs.conclude import TIMELINE
-from mien.jobs.report import write_index
+from mien.jobs.pages import page
+from mien.jobs.report import Report, pictured, write_index
 from mien.jobs.tally import CORPUS
 
 NAMES = ["delta", "alpha", "echo", "bravo", "charlie"]  # in the order of their paths
@@ -89,3 +93,81 @@ def test_pages_of_a_larger_corpus_go(run: Path, monkeypatch: pytest.MonkeyPatch)
 def test_a_corpus_of_nothing_is_a_page(run: Path) -> None:
     pq.write_table(pq.read_table(run / CORPUS).slice(0, 0), run / CORPUS)
     assert "0 of 0 videos analysed" in text(write_index(run, RECORD))
+
+
+@pytest.fixture
+def shown(run: Path) -> Path:
+    """Pages with pictures, also of `echo`, which fails now, and of `foxtrot`, which has left."""
+    table = Table(run / "tables" / "timeline-1", table_schema(pa.schema([*TIMELINE, PRINT])))
+    rows = table.read().to_pylist()
+    rows = [{**r, "attempt": 2, "timeline": json.dumps({"uri": r["uri"]})} for r in rows]
+    table.write(pa.Table.from_pylist(rows, schema=table.schema))
+    watch = Table(run / "tables" / "watch-1", table_schema(pa.schema([*WATCH, PRINT])))
+    frame = {"time_s": 0.5, "thumbnail": b"picture"}
+    seen = [{**r, "timeline": None, "start_s": 0.0, "frames": [frame]} for r in rows]
+    watch.write(pa.Table.from_pylist(seen, schema=watch.schema))
+    Report(run=str(run)).write_pages(run, SHOWN)
+    for name in ("echo", "foxtrot"):
+        (run / "videos" / name).mkdir(parents=True)
+        page = (run / "videos" / "alpha" / "report.html").read_bytes()
+        (run / "videos" / name / "report.html").write_bytes(page)
+    write_index(run, SHOWN)
+    assert len(pictured(run)) == len(pictures(run)) == 6
+    return run
+
+
+PRINT = pa.field("fingerprint", pa.string())
+SHOWN = {
+    "tables": {**RECORD["tables"], "watch": "watch-1"},
+    "finished": "now",
+    "config": "",
+}
+
+
+def pictures(run: Path) -> list[str]:
+    """Pages that hold a picture, wherever in them it is."""
+    pages = [path for path in run.rglob("*.html") if b"data:image/jpeg" in path.read_bytes()]
+    return sorted(str(path.relative_to(run)) for path in pages)
+
+
+def test_no_page_keeps_its_pictures(shown: Path, capsys: pytest.CaptureFixture) -> None:
+    forget(shown, SHOWN, ["thumbnails"])
+    assert pictures(shown) == pictured(shown) == []
+    assert sorted(path.parent.name for path in shown.glob("videos/*/report.html")) == [
+        "alpha",
+        "charlie",
+        "delta",
+    ]
+    said = capsys.readouterr().out
+    assert "echo: report.html removed" in said
+    assert "foxtrot: report.html removed" in said
+    assert 'href="videos/alpha/report.html"' in (shown / "index.html").read_text()
+
+
+def test_pages_that_an_interruption_left_are_found_again(
+    shown: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (shown / "run.json").write_text(json.dumps(SHOWN))
+    whole, left = page.render, iter([1])
+
+    def render(timeline: dict, **named: Any) -> str:  # noqa: ANN401
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return whole(timeline, **named)
+
+    monkeypatch.setattr(page, "render", render)
+    with pytest.raises(KeyboardInterrupt):
+        Clean(run=str(shown), do=["thumbnails"])()
+    monkeypatch.setattr(page, "render", whole)
+    assert Clean(run=str(shown), do=["thumbnails"])() == 0
+    assert pictures(shown) == []
+
+
+def test_pages_are_looked_at_also_where_no_table_holds_a_picture(shown: Path) -> None:
+    for path in (shown / "tables" / "watch-1").iterdir():
+        path.unlink()
+    table = Table(shown / "tables" / "timeline-1", table_schema(pa.schema([*TIMELINE, PRINT])))
+    rows = [{**row, "thumbnail": None, "attempt": 3} for row in table.read().to_pylist()]
+    table.write(pa.Table.from_pylist(rows, schema=table.schema))
+    forget(shown, SHOWN, ["thumbnails"])
+    assert pictures(shown) == []

@@ -153,6 +153,18 @@ def test_what_is_not_to_stay_leaves_all_tables_also_cuts(run: Path) -> None:
     assert b"picturepicture" not in content
 
 
+@pytest.mark.parametrize("folder", ["tables/watch-1", "cuts/faces-9", "videos/v000"])
+def test_what_a_killed_process_began_goes_whatever_it_holds(run: Path, folder: str) -> None:
+    begun = run / folder / f".part-a.parquet.{'0a' * 16}"
+    begun.parent.mkdir(parents=True, exist_ok=True)
+    begun.write_bytes(b"face" * 9)
+    other = begun.with_name(".merging.json")
+    other.write_text("{}")
+    assert forget(run, RECORD, ["crops"]) > len(b"face" * 9)
+    assert not begun.exists()
+    assert other.exists()
+
+
 def test_a_crash_leaves_the_old_file_or_the_new_one(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

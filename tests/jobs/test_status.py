@@ -7,9 +7,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from omegaconf import OmegaConf
 
 from mien.datasets.schema import PROBE
 from mien.datasets.table import Table, table_schema
+from mien.jobs.analyze import Analyze
+from mien.jobs.main import configuration
+from mien.jobs.main import run as command
 from mien.jobs.status import RECORD, Status
 from mien.jobs.tally import CORPUS, tallies
 
@@ -80,3 +84,44 @@ def test_a_damaged_record_is_named(run: Path) -> None:
     (run / RECORD).write_text("{")
     with pytest.raises(ValueError, match=r"run\.json.*cannot be read"):
         Status(run=str(run))()
+
+
+def test_what_may_be_copied_is_quoted(run: Path, capsys: pytest.CaptureFixture) -> None:
+    odd = run.rename(run.parent / "my [run]")
+    table = Table(odd / "tables" / "turns-1", table_schema(PRINT))
+    bad = row("t2", "a", "new", "failed", attempt=2)
+    table.write(pa.Table.from_pylist([bad], schema=table.schema))
+    change(odd, finished=None, command="mien analyze x 'corpus.extensions=[mp4]'")
+    assert Status(run=str(odd))() == 3
+    said = capsys.readouterr().out
+    assert f"mien retry '{odd}'" in said
+    assert "Resume: mien analyze x 'corpus.extensions=[mp4]'" in said
+    with pytest.raises(ValueError, match=r"mien analyze VIDEOS 'out=no run'"):
+        Status(run="no run")()
+
+
+@pytest.mark.parametrize(
+    ("before", "words", "address", "cores"),
+    [
+        (["cluster.cores=3"], [], None, 3),
+        (["cluster.cores=3"], ["cluster.cores=2"], None, 2),
+        (["cluster=ray", "cluster.address=10.0.0.1:6379"], [], None, None),
+        (["cluster=ray"], ["cluster=ray", "cluster.address=h:1"], "h:1", None),
+    ],
+)
+def test_a_retry_runs_where_the_run_ran_unless_that_is_gone_or_another_is_named(
+    run: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    before: list[str],
+    words: list[str],
+    address: str | None,
+    cores: int | None,
+) -> None:
+    cfg = configuration("analyze", [str(run), f"out={run}", "job.span_s=30", *before])
+    change(run, config=OmegaConf.to_yaml(cfg))
+    jobs: list[Analyze] = []
+    monkeypatch.setattr(Analyze, "__call__", lambda self: jobs.append(self) or 0)
+    assert command(["retry", str(run), *words]) == 0
+    (job,) = jobs
+    assert (job.cluster.address, job.cluster.cores) == (address, cores)
+    assert (job.retry, job.span_s) == (True, 30)

@@ -4,11 +4,14 @@ import os
 import shlex
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from mien.jobs.main import run
+from mien.cluster.kuberay import KubeRay
+from mien.cluster.slurm import Slurm
+from mien.jobs.main import configuration, run
 
 Said = tuple[int, str, str]
 
@@ -108,3 +111,25 @@ def test_a_queue_is_planned_for_here_but_not_waited_for(
     (tmp_path / "v").mkdir()
     status, _, errors = mien("analyze", "v", "cluster=slurm")
     assert (status, "give `mien submit analyze ...`" in errors) == (2, True)
+
+
+def test_a_retry_goes_into_a_queue(mien: Callable[..., Said], tmp_path: Path) -> None:
+    status, said, errors = mien("submit", "retry", "run", "cluster=slurm", "cluster.dry=true")
+    assert status == 0, errors
+    (line,) = [line for line in said.splitlines() if line.startswith("mien ")]
+    assert shlex.split(line)[:4] == ["mien", "retry", f"out={tmp_path}/run", "cluster=ray"]
+
+
+@pytest.mark.parametrize("python", ["/a,b/python", "/a b's/py[1]", r"/a\'b/{x}=y"])
+@pytest.mark.parametrize("queue", [Slurm, KubeRay])
+def test_paths_of_environments_arrive_as_they_are(
+    queue: type[Slurm | KubeRay], python: str
+) -> None:
+    sent: dict[str, Any] = {"image": "mien:1"} if queue is KubeRay else {}
+    text = queue(environments={"one": python}, **sent).text(["analyze", "v"], "s3://bucket/run")
+    if queue is KubeRay:
+        text = yaml.safe_load(text)["spec"]["entrypoint"]
+    (line,) = [line for line in text.splitlines() if "environments.one" in line]
+    words = [word for word in shlex.split(line) if word.startswith("+cluster.environments")]
+    cfg = configuration("analyze", ["v", "cluster=ray", *words])
+    assert cfg.cluster.environments == {"one": python}
