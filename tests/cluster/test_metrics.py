@@ -46,7 +46,7 @@ def test_counters_grow_by_what_is_new() -> None:
     book = Recorder()
     told = Metrics(make=book.make)
     report = Report(name="watch", rows=10, skipped=2)
-    for ok, failed, media_s, seconds in ((1, 0, 5.0, 2.0), (1, 0, 5.0, 2.0), (4, 1, 20.0, 9.0)):
+    for ok, failed, media_s, seconds in ((1, 0, 5.0, 2), (1, 0, 5.0, 2), (4, 1, 20.0, 9)):
         report.ok, report.failed, report.media_s = ok, failed, media_s
         report.stages["watch"] = seconds
         told.show(report)
