@@ -9,7 +9,8 @@ demo: .venv/.default
 
 test: .venv/.default
 	$(UV) pip install -q --python .venv -e '.[demo]' --group dev
-	.venv/bin/pytest
+	OMP_NUM_THREADS=1 .venv/bin/pytest -m "not ray and not browser" -n 2
+	.venv/bin/pytest -m "ray or browser"
 
 # Every model package, for the profiles beyond `embedded`. On a GPU machine follow it with
 # `.venv/bin/uv pip install -e '.[vllm]'` where Qwen2-VL is wanted.
@@ -35,7 +36,7 @@ lint: .venv-full/.ready
 .venv-full/.ready: pyproject.toml
 	$(PYTHON) -m venv .venv-full
 	.venv-full/bin/pip install -q --upgrade uv
-	.venv-full/bin/uv pip install -q --python .venv-full --compile-bytecode -e '.[demo,full,hume]' --group dev --group engine
+	.venv-full/bin/uv pip install -q --python .venv-full --compile-bytecode -e '.[demo,full,hume,mlflow]' --group dev --group engine
 	touch $@
 
 .PHONY: demo test test-models setup lint

@@ -4,7 +4,8 @@ import itertools
 import math
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -179,14 +180,15 @@ class _Running:
         report.workers = max(report.workers, sum(crew.pool.size for crew in crews))
         sink = Sink(table=table, guard=self._terms.guard)
         try:
-            for batch in self._answers(crews, rows, machine):
-                answers = sink.add(batch)
-                report.wall_s = before_s + time.perf_counter() - began
-                report.first_row_s = report.first_row_s or report.wall_s
-                if counts:
-                    report.count(answers)
-                    self._terms.finished(self._phase.name, answers)
-                self._progress(report)
+            with closing(self._answers(crews, rows, machine)) as batches:
+                for batch in batches:
+                    answers = sink.add(batch)
+                    report.wall_s = before_s + time.perf_counter() - began
+                    report.first_row_s = report.first_row_s or report.wall_s
+                    if counts:
+                        report.count(answers)
+                        self._terms.finished(self._phase.name, answers)
+                    self._progress(report)
         except RayTaskError as error:
             for kind in (SetupError, MemoryPressureError):
                 said = re.search(rf"{kind.__name__}: (.*)", str(error))
@@ -211,7 +213,7 @@ class _Running:
 
     def _answers(
         self, crews: Sequence[Crew], rows: pa.Table, machine: Machine
-    ) -> Iterator[pa.Table]:
+    ) -> Generator[pa.Table]:
         """The finished rows, as they come.
 
         Raises:

@@ -168,11 +168,15 @@ def _given(value: int | None, otherwise: int) -> int:
 def session(cluster: Cluster) -> Iterator[None]:
     """Have Ray for as long as the block runs.
 
-    Where `cluster` has an address nothing but the connection to it is made and ended.
+    Where `cluster` has an address nothing but the connection to it is made and ended. Within
+    another session, that one serves.
 
     Raises:
         ConnectionError: Ray did not start, or is not there, or has too few nodes.
     """
+    if ray.is_initialized():
+        yield
+        return
     _sweep()
     logging.getLogger("ray").setLevel(logging.ERROR)
     temp = Path(tempfile.mkdtemp(prefix=f"mien-{os.getpid()}-"))

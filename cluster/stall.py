@@ -3,7 +3,7 @@
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -14,6 +14,8 @@ Item = TypeVar("Item")
 
 LOOK_S = 10.0
 """How often somebody looks while nothing comes."""
+END_S = 3.0
+"""For how long whoever leaves early waits until those who make the items have ended."""
 
 
 class StalledError(RuntimeError):
@@ -54,10 +56,11 @@ class Seats:
                 )
 
 
-def timely(items: Iterable[Item], check: Callable[[], None]) -> Iterator[Item]:
+def timely(items: Iterable[Item], check: Callable[[], None]) -> Generator[Item]:
     """Pass items on, and look what is wrong while none comes.
 
-    The items are taken in a thread, one ahead.
+    The items are taken in a thread, one ahead. It closes what they come from when this generator
+    is closed: close it while Ray still runs, or Ray Data complains of its end.
 
     Args:
         items: May block.
@@ -73,16 +76,22 @@ def timely(items: Iterable[Item], check: Callable[[], None]) -> Iterator[Item]:
                 return
 
     def take() -> None:
+        source = iter(items)
         try:
-            for item in items:
+            for item in source:
                 put("item", item)
                 if over.is_set():
                     return
             put("end", None)
         except BaseException as error:
             put("error", error)
+        finally:
+            if isinstance(source, Generator):
+                with suppress(Exception):  # its rows are done, or done again
+                    source.close()
 
-    threading.Thread(target=take, daemon=True).start()
+    taker = threading.Thread(target=take, daemon=True)
+    taker.start()
     try:
         while True:
             try:
@@ -97,3 +106,4 @@ def timely(items: Iterable[Item], check: Callable[[], None]) -> Iterator[Item]:
             yield what  # type: ignore[misc]
     finally:
         over.set()
+        taker.join(END_S)

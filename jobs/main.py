@@ -25,6 +25,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from ..datasets.store import is_url
 from .failure import UnexpectedError, recorded
 from .submit import parted
+from .sweep.words import divided
 
 ARGUMENTS = {
     "analyze": "corpus.path",
@@ -37,10 +38,19 @@ ARGUMENTS = {
     "report": "out",
     "validate": "job.path",
     "demo": "job.path",
+    "leaderboard": "job.runs",
 }
 """The key that a bare word fills."""
 
-PATHS = {*ARGUMENTS.values(), "corpus.folder", "models.dir", "profile.dir"}
+MANY = {"leaderboard"}
+"""Jobs that take any number of bare words."""
+
+PATHS = {
+    *(ARGUMENTS[name] for name in ARGUMENTS if name not in MANY),
+    "corpus.folder",
+    "models.dir",
+    "profile.dir",
+}
 """Keys whose value is taken as it stands, whatever characters the path has."""
 
 USAGE = """usage: mien <job> [argument] [key=value ...]
@@ -76,7 +86,8 @@ def run(words: Sequence[str]) -> int:
 
             sys.stdout.write(f"mien {version()}\n")
             return 0
-        return _run(words[0], list(words[1:]))
+        name, rest = named(words)
+        return _run(name, rest)
     except KeyboardInterrupt:
         sys.stderr.write(
             "mien: stopped. What is done is kept; the same command takes up the rest.\n"
@@ -93,6 +104,20 @@ def run(words: Sequence[str]) -> int:
         return 2
 
 
+def named(words: Sequence[str]) -> tuple[str, list[str]]:
+    """Part the job from its words; `benchmark=NAME` alone says which job it is.
+
+    Example:
+        >>> named(["benchmark=meld", "out=x"])
+        ('benchmark', ['benchmark=meld', 'out=x'])
+        >>> named(["train", "model=tiny_vit"])
+        ('train', ['model=tiny_vit'])
+    """
+    if words[0].startswith("benchmark="):
+        return "benchmark", list(words)
+    return words[0], list(words[1:])
+
+
 def _interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
@@ -104,6 +129,7 @@ def _run(name: str, words: list[str]) -> int:
     asks_help = [w for w in words if w in ("-h", "--help")]
     words = [w for w in words if w not in asks_help]
     words, sent = parted(words) if name == "submit" else (words, [])
+    words, tuned, rest = divided(words) if name == "sweep" else (words, "", [])
     cfg = configuration(name, words)
     if asks_help:
         sys.stdout.write(help_text(name, cfg))
@@ -111,6 +137,8 @@ def _run(name: str, words: list[str]) -> int:
     job: Any = built(cfg.job)
     if sent:
         job.words = sent
+    if name == "sweep":
+        job.inner = inner(tuned, rest)
     if hasattr(job, "chosen"):
         job.chosen = bool(parted(words)[0])
     if name not in ("plan", "submit") and hasattr(getattr(job, "cluster", None), "submit"):
@@ -119,6 +147,16 @@ def _run(name: str, words: list[str]) -> int:
         job.config = OmegaConf.to_yaml(cfg)
     with recorded(cfg.out):
         return job()
+
+
+def inner(name: str, words: Sequence[str]) -> Any:  # noqa: ANN401
+    """The job that `mien sweep` tunes, from its own words."""
+    from .sweep.inner import Inner
+
+    jobs = [job for job in names("job") if job != "sweep"]
+    if name not in jobs:
+        raise UsageError(f"there is no job {name!r} to tune{nearest(name, jobs)}")
+    return Inner(name=name, config=OmegaConf.to_yaml(configuration(name, words)))
 
 
 def configuration(name: str, words: Sequence[str]) -> DictConfig:
@@ -131,14 +169,16 @@ def configuration(name: str, words: Sequence[str]) -> DictConfig:
     Raises:
         UsageError: A key or a choice does not exist; names the nearest ones.
     """
-    bare, paths, overrides = sorted_words(words)
-    if len(bare) > 1 or (bare and name not in ARGUMENTS):
+    bare, named_paths, overrides = sorted_words(words)
+    paths: dict[str, str | list[str]] = {**named_paths}
+    if (len(bare) > 1 and name not in MANY) or (bare and name not in ARGUMENTS):
         most = "one bare word" if name in ARGUMENTS else "no bare word"
         raise UsageError(f"`mien {name}` takes {most}, but got {' '.join(map(repr, bare))}.")
     if bare:
-        paths[ARGUMENTS[name]] = bare[0]
-        if "${" in bare[0]:
-            raise UsageError(f"a path must not hold '${{', but {bare[0]!r} does: rename it.")
+        paths[ARGUMENTS[name]] = bare if name in MANY else bare[0]
+    for path in bare:
+        if "${" in path:
+            raise UsageError(f"a path must not hold '${{', but {path!r} does: rename it.")
     try:
         with initialize_config_module("mien.conf", version_base="1.3"):
             cfg = compose("mien", overrides=[f"job={name}", *overrides])
@@ -285,7 +325,7 @@ def overview() -> str:
 def help_text(name: str, cfg: DictConfig) -> str:
     """What a job does, and its configuration."""
     target = get_class(cfg.job._target_)
-    argument = f" [{ARGUMENTS[name]}]" if name in ARGUMENTS else ""
+    argument = f" [{ARGUMENTS[name]}{' ...' if name in MANY else ''}]" if name in ARGUMENTS else ""
     used = {"job", "out"} | {
         str(node)[2:-1] for node in _interpolations(cfg.job) if "." not in str(node)
     }

@@ -1,6 +1,8 @@
 """Doubles are pickled by value: workers do not see the tests' folder."""
 
 import importlib.util
+import os
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -9,6 +11,18 @@ import cloudpickle
 import pytest
 
 from mien.cluster import settings  # noqa: F401 # pyright: ignore[reportUnusedImport] - before Ray
+
+
+os.environ.setdefault("RAY_AUTH_MODE", "token")
+"""What `ray.init` comes to by itself; said before Ray reads it, once, for the whole process: it
+keeps what it read, and raylets of another mode than its own it cannot talk to."""
+
+
+@pytest.fixture(scope="session")
+def token() -> None:
+    """The token is there that the nodes of a cluster share."""
+    command = [str(Path(sys.executable).with_name("ray")), "get-auth-token", "--generate"]
+    subprocess.run(command, check=True, capture_output=True)
 
 
 def _load() -> ModuleType:

@@ -257,7 +257,7 @@ def test_actors_of_different_shares_live_on_one_device(
         found = [json.loads(row[name]) for row in rows]
         assert {one["devices"] for one in found} == {"0"}
         assert {one["GPU"] for one in found} == {int(share * 10_000) / 10_000}
-        assert {one["memory"] for one in found} == {memory_gb[name] * 2**30}
+        assert {one["memory"] for one in found} == {memory_gb[name] * 10**9}
         assert {one["rows"] for one in found} == {8}
     pids = {name: {json.loads(row[name])["pid"] for row in rows} for name in shares}
     assert not pids["half"] & pids["sixth"]

@@ -65,9 +65,8 @@ SHARE = Stage(role="share", actor=Share(batch_size=2))
 
 
 @pytest.fixture
-def raylets(monkeypatch: pytest.MonkeyPatch) -> Iterator[Raylets]:
+def raylets(token: None) -> Iterator[Raylets]:
     """A head that holds no workers, and two nodes of two CPUs and a device by name."""
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     small: dict[str, Any] = {"object_store_memory": 80_000_000, "memory": 8 * 10**9}
     cluster = Raylets(initialize_head=True, head_node_args={"num_cpus": 2, **small})
     try:

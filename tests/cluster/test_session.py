@@ -152,9 +152,8 @@ def test_ray_is_started_again_where_its_helpers_were_late(late: list[bool]) -> N
 
 
 @pytest.fixture
-def raylets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Raylets]:
+def raylets(token: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Raylets]:
     """A Ray cluster of two nodes that stands already, and whose workers do not find mien."""
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     (tmp_path / "sitecustomize.py").write_text(WITHOUT_MIEN)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     small: dict[str, Any] = {"object_store_memory": 80_000_000, "memory": 10**9}

@@ -72,6 +72,7 @@ def test_items_come_in_order_and_an_error_comes_through() -> None:
 
 def test_somebody_looks_while_nothing_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stall, "LOOK_S", 0.01)
+    monkeypatch.setattr(stall, "END_S", 0.01)
     gate = threading.Event()
 
     def items() -> Iterator[int]:
@@ -98,3 +99,18 @@ def test_whoever_leaves_early_leaves_no_thread_behind() -> None:
     while threading.active_count() > before and time.monotonic() < until:
         time.sleep(0.05)
     assert threading.active_count() <= before
+
+
+def test_whoever_leaves_early_closes_where_the_items_come_from() -> None:
+    closed = threading.Event()
+
+    def items() -> Iterator[int]:
+        try:
+            yield from range(1000)
+        finally:
+            closed.set()
+
+    coming = timely(items(), lambda: None)
+    assert next(coming) == 0
+    coming.close()
+    assert closed.is_set()
