@@ -12,7 +12,6 @@ import pytest
 
 from mien.cluster import settings  # noqa: F401 # pyright: ignore[reportUnusedImport] - before Ray
 
-
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 """What `ray.init` comes to by itself; said before Ray reads it, once, for the whole process: it
 keeps what it read, and raylets of another mode than its own it cannot talk to."""

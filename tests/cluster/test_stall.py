@@ -94,7 +94,7 @@ def test_whoever_leaves_early_leaves_no_thread_behind() -> None:
     before = threading.active_count()
     coming = timely(iter(range(1000)), lambda: None)
     assert next(coming) == 0
-    coming.close()  # type: ignore[attr-defined]
+    coming.close()
     until = time.monotonic() + 10.0
     while threading.active_count() > before and time.monotonic() < until:
         time.sleep(0.05)
