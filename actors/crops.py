@@ -1,14 +1,13 @@
 """Face crops as models want them: decoded, turned upright, framed, and answered one for one."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from ..datasets.ragged import flatten
-from .neural import Neural
 
 MARGIN = 1.5
 """Side of a crop, in sides of its box, as `signals.crop` cuts it."""
@@ -21,8 +20,21 @@ Image = NDArray[np.uint8]
 Answer = TypeVar("Answer")
 
 
+class Sender(Protocol):
+    """An actor that sends items through its network some at a time, as `Neural` does."""
+
+    def through(
+        self,
+        items: Sequence[Any],
+        prepare: Callable[[Sequence[Any]], Any],
+        infer: Callable[[Any], Sequence[Any]],
+    ) -> list[Any]:
+        """One answer per item, in order."""
+        ...
+
+
 def answered(
-    actor: Neural,
+    actor: Sender,
     faces: pa.ChunkedArray,
     prepare: Callable[[Sequence[bytes]], Any],
     infer: Callable[[Any], Sequence[Answer]],

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from importlib.util import find_spec
 
-EXTRAS = {"vllm": ".venv/bin/uv pip install -e '.[vllm]'"}
+EXTRAS = {name: f".venv/bin/uv pip install -e '.[{name}]'" for name in ("mlflow", "vllm")}
 """What installs a package that `make setup` leaves out."""
 
 APART = ("sglang",)

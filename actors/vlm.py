@@ -154,7 +154,7 @@ class NoteTaker(Actor):
         self._kept.clear()
 
     def process(self, rows: pa.Table) -> pa.Table:
-        """Take a note on each moment; null where a moment has no picture.
+        """Take a note on each moment; null where it has no picture, and is asked about some.
 
         Raises:
             Exception: The first failure in the batch; the other answers are kept.
@@ -177,10 +177,10 @@ class NoteTaker(Actor):
 
     def _question(self, row: Mapping[str, Any]) -> Question | None:
         pictures = [p for p in row["pictures"] or () if p["jpeg"]]
-        if not pictures:
+        prompt = prompt_for(row["kind"])
+        if prompt.pictures and not pictures:
             return None
         shown = spread(pictures, self.most_pictures)
-        prompt = prompt_for(row["kind"])
         return Question(
             prompt=prompt,
             text=prompt.text({**row, "pictures": shown}),

@@ -34,6 +34,7 @@ GOOD = {
     "keyframe": {"people": 1, "behaviour": "talks", "gaze": "ahead", "setting": "room", **EMPTY},
     "no_face": {"people": 0, "faces": [], "reason": "dark", **EMPTY},
     "facs": {"units": [], "explanation": "nothing", **EMPTY},
+    "line": EMPTY,
 }
 
 
@@ -44,7 +45,8 @@ class Server:
     Attributes:
         orders: What to do with the next messages, first in first out: a status, or `malformed`,
             `refuse`, `cut answer`, `garbage`, `text`, `hang` and `drop` (before a byte), `stall`
-            and `broken` (in the middle of the body), `slow`. Where none is left it answers well.
+            and `broken` (in the middle of the body), `slow`; an object is the answer itself.
+            Where none is left it answers well.
         order_of: What to do with a message, by the text of its question; before `orders`.
         paths: Every request, in order.
         bodies: Every message asked, batches' among them.
@@ -107,7 +109,9 @@ def answered(server: Server, body: dict, order: Any) -> dict:  # noqa: ANN401
     """A message, billed."""
     kind = next(k for k, good in GOOD.items() if all(n in json.dumps(body["system"]) for n in good))
     stop, text, details = "end_turn", json.dumps(GOOD[kind]), None
-    if order == "malformed":
+    if isinstance(order, dict):
+        text = json.dumps(order)
+    elif order == "malformed":
         text = '{"summary": "no more than that"}'
     elif order == "text":
         text = "I would rather talk."

@@ -81,6 +81,35 @@ def build_audeering(folder: Path, *, full: bool = False, old: bool = False, seed
     return folder
 
 
+def build_states(folder: Path, *, norm: str = "layer", seed: int = 0) -> Path:
+    """Save a wav2vec 2.0 of two blocks, with its feature extractor.
+
+    Args:
+        folder: Where to.
+        norm: Of its first layers: `layer` as the large models have it, `group` as the base ones.
+        seed: Of the weights.
+
+    Returns:
+        The folder.
+    """
+    from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
+
+    torch.manual_seed(seed)
+    config = Wav2Vec2Config(
+        **SMALL,
+        conv_dim=[16] * 7,
+        num_conv_pos_embeddings=16,
+        num_conv_pos_embedding_groups=4,
+        feat_extract_norm=norm,
+        do_stable_layer_norm=norm == "layer",
+        conv_bias=norm == "layer",
+    )
+    livened(Wav2Vec2Model(config)).eval().save_pretrained(folder)
+    extractor = Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=norm == "layer")
+    extractor.save_pretrained(folder)
+    return folder
+
+
 def build_distilroberta(
     folder: Path, *, full: bool = False, labels: tuple[str, ...] = EMOTIONS, seed: int = 0
 ) -> Path:

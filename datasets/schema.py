@@ -181,6 +181,28 @@ ACTIONS = pa.schema(  # per clip the likeliest actions, best first; scores are p
     ]
 )
 
+# --------------- micro: a watched span; brief movements of its faces, looked for in every frame
+MICRO = pa.schema(
+    [
+        (
+            "candidates",  # in order of time; empty: looked, and found none
+            rows(
+                ("track", I32),  # of `signals` of the same span of table `watch`
+                ("onset_s", F64),  # the first frame in motion
+                ("apex_s", F64),
+                ("offset_s", F64),  # the last
+                ("region", TEXT),  # brows | eyes | mouth
+                ("part", TEXT),  # the part of it that moves most, `actors.face_motion.REGIONS`
+                ("peak", F32),  # how far, as a share of the distance of the outer eye corners
+                ("clear", F32),  # how many times it stands out from what surrounds it
+                *BOX,  # the face at the apex
+            ),
+        ),
+        ("face_s", F64),  # how long faces were followed, each face counted
+        ("micro_warning", TEXT),  # the frame rate, where it is low
+    ]
+)
+
 # ------------------------------------------- segments: a span of sound, as `segmentation` cuts it
 LAION_VOICE = pa.schema(
     [
@@ -238,6 +260,19 @@ TEXT_AFFECT = pa.schema(
     [
         ("text_polarity", F32),  # -1 to 1
         ("text_scores", rows(("label", TEXT), ("score", F32))),  # the canonical seven, or null
+    ]
+)
+
+# ---------------- features of a micro-expression clip: what networks see of it (`actors/clip_flow`)
+CLIP_FLOW = pa.schema(
+    [
+        ("flow_input", pa.binary()),  # PNG, RGB: grey apex, onset to apex, offset to apex
+        ("flow_strain", pa.binary()),  # PNG, grey: strain from onset to apex
+        ("flow_directions", pa.list_(F32)),  # onset to apex, px: block by block, by direction
+        ("flow_peak_px", F32),  # the longest way from onset to apex
+        ("strain_peak", F32),
+        ("apex_used", I32),  # index of the frame
+        ("apex_rule", TEXT),  # given | middle | flow | strain
     ]
 )
 

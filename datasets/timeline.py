@@ -125,6 +125,18 @@ SCHEMA: Json = {
             "actions": many(
                 record(start=TIME, end=TIME, labels=many(record(label=TEXT, score=maybe(UNIT))))
             ),
+            "micro": many(
+                record(
+                    person=maybe(TEXT),
+                    start=TIME,
+                    apex=TIME,
+                    end=TIME,
+                    region={"enum": ["brows", "eyes", "mouth"]},
+                    part=TEXT,
+                    peak=maybe(NUMBER),
+                    clear=maybe(NUMBER),
+                )
+            ),
             "notes": many(
                 record(
                     kind=TEXT,
@@ -198,6 +210,8 @@ SCHEMA: Json = {
 }
 
 VALIDATOR = Draft202012Validator(SCHEMA)
+SPANS = ("shots", "segments", "tracks", "flags", "voice_series", "actions", "micro", "notes")
+"""Lists of the timeline whose records have a start and an end, in order of time."""
 
 
 def _numbers(value: object, path: str) -> Iterator[str]:
@@ -294,7 +308,7 @@ def _meaning(timeline: Mapping[str, Any]) -> Iterator[str]:
     speakers = [one["speaker"] for one in timeline["speakers"]]
     yield from _unique(people, "people")
     yield from _unique(speakers, "speakers")
-    for group in ("shots", "segments", "tracks", "flags", "voice_series", "actions", "notes"):
+    for group in SPANS:
         spans = timeline.get(group) or []
         yield from _sorted([one["start"] for one in spans], group, strictly=group == "shots")
         for i, one in enumerate(spans):
@@ -328,6 +342,10 @@ def _meaning(timeline: Mapping[str, Any]) -> Iterator[str]:
     for i, one in enumerate(timeline["series"]):
         yield from _known(one["person"], people, f"series[{i}].person")
         yield from _series(one, f"series[{i}]", duration)
+    for i, one in enumerate(timeline.get("micro") or []):
+        if not one["start"] <= one["apex"] <= one["end"]:
+            span = f"{one['start']}-{one['end']}"
+            yield f"micro[{i}].apex must lie in {span} s, but is {one['apex']}."
     for i, one in enumerate(timeline["flags"]):
         if one["segment"] is not None and one["segment"] >= len(timeline["segments"]):
             count = len(timeline["segments"])

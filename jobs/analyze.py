@@ -74,6 +74,7 @@ class Analyze:
         disk: What must stay free.
         hung: How long an actor may take.
         retain: What identifies people and stays after the run.
+        timelines: Whether the evidence becomes timelines and pages; else there are tables alone.
         config: The composed configuration, kept with the run.
     """
 
@@ -91,6 +92,7 @@ class Analyze:
     disk: Disk = field(default_factory=Disk)
     hung: Deadline = field(default_factory=Deadline)
     retain: Retain = field(default_factory=Retain)
+    timelines: bool = True
     config: str = ""
     reports: list[Report] = field(default_factory=list)
 
@@ -111,6 +113,7 @@ class Analyze:
             rules=self.fusion,
             segmentation=self.segmentation,
             pictures=self.retain.thumbnails,
+            timelines=self.timelines,
         )
 
     def __call__(self) -> int:
@@ -144,7 +147,8 @@ class Analyze:
                     for report in reports:
                         book.phase(report.name, report.summary())
                     self.reports += reports
-            flatten_utterances(graph)
+            if self.timelines:
+                flatten_utterances(graph)
             freed = forget(self.folder, record, self.retain.gone)
             if freed:
                 book.say("pictures and vectors of people removed", bytes=freed)
@@ -295,7 +299,7 @@ class Analyze:
             "plan": None,
             "tables": {
                 **{name: graph.table(name).folder.name for name in graph.phases},
-                "utterances": utterances(graph).folder.name,
+                **({"utterances": utterances(graph).folder.name} if self.timelines else {}),
             },
             "models": graph.models(),
             "versions": provenance.versions(),

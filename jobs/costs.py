@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..actors.prices import Prices, Usage, image_tokens
-from ..actors.prompts import PROMPTS
+from ..actors.prompts import PROMPTS, prompt_for
 from .moments import Choice
 
 
@@ -121,7 +121,7 @@ def text_tokens(kind: str, pictures: int, words: Words) -> float:
 
 def answer_tokens(kind: str, words: Words) -> float:
     """Tokens of an answer, and of the thinking before it."""
-    longest = len(json.dumps(_longest(PROMPTS[kind].schema)))
+    longest = len(json.dumps(_longest(prompt_for(kind).schema)))
     return words.answer * longest / words.bytes_per_token + words.thinking
 
 

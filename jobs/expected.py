@@ -12,7 +12,7 @@ from ..cluster.plan import Plan
 from .forecast import Forecast, Rows
 from .graph import Graph
 
-COVERING = ("sound", "turns", "watch", "faces", "moments", "timeline")
+COVERING = ("sound", "turns", "watch", "faces", "micro", "moments", "timeline")
 """Phases whose rows together are as long as the media: their time goes with a row's length."""
 
 

@@ -54,6 +54,7 @@ class Assumed:
             "speech": 1.0,
             "watch": 150.0,
             "faces": 30.0,
+            "micro": 1.0,
             "segments": 1.0,
             "voice": 1.5,
             "notes": 1.0,
@@ -196,7 +197,8 @@ class Forecast:
     @property
     def gb(self) -> float:
         """What is still to be written, pages included, in GB (10^9)."""
-        pages = self.rows["timeline"].todo * self.assumed.mb_per_video / 1e3
+        pages = self.rows["timeline"].todo if "timeline" in self.rows else 0
+        pages *= self.assumed.mb_per_video / 1e3
         return pages + sum(one.gb for one in self.rows.values())
 
 
@@ -299,6 +301,7 @@ def _guesses(graph: Graph, media: Hours, assumed: Assumed) -> dict[str, float]:
         "speech": max(assumed.speech * 3600 / (graph.chunk_s * assumed.chunk), videos),
         "watch": spans,
         "faces": spans,
+        "micro": spans,
         "segments": segments.get(graph.segmentation.mode, assumed.speech * assumed.turns),
         "voice": assumed.speech * assumed.utterances,
         "notes": sum(

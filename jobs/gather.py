@@ -20,7 +20,7 @@ EVIDENCE = schema.rows(
 )
 """The rows that a timeline is made from, and the files that hold them."""
 
-RECORDS = ("speech", "segments", "voice", "notes")
+RECORDS = ("speech", "micro", "segments", "voice", "notes")
 
 
 @dataclass(frozen=True, kw_only=True)

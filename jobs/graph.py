@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields, replace
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ..actors.actor import Actor
 from ..cluster.host import Stage
 from ..cluster.phase import Phase
 from ..datasets.store import Place, on_disk
@@ -16,7 +17,7 @@ from .fusion.timeline import RULES
 from .manifests import CONCLUSIONS, KEEPS, Manifests, Segmentation
 from .moments import Moments
 from .profile import Profile
-from .recall import Recall, RecallPictures, needed
+from .recall import Recall, RecallPictures, RecallSignals, needed
 
 ROLES = {
     "videos": ("probe",),
@@ -25,6 +26,7 @@ ROLES = {
     "speech": ("transcribe", "align"),
     "watch": ("watch",),
     "faces": ("restore", "identity", "face_emotion", "laion_face", "action", "hume_face"),
+    "micro": ("micro",),
     "segments": ("laion_voice", "hume_voice"),
     "voice": ("prosody", "voice_affect", "text_affect"),
     "moments": (),
@@ -40,11 +42,12 @@ UPSTREAM = {
     "speech": ("turns",),
     "watch": ("turns",),
     "faces": ("watch",),
+    "micro": ("turns", "watch"),
     "segments": ("turns", "watch"),
     "voice": ("turns", "speech"),
-    "moments": ("turns", "speech", "watch", "faces", "segments", "voice"),
+    "moments": ("turns", "speech", "watch", "faces", "micro", "segments", "voice"),
     "notes": ("moments",),
-    "timeline": ("turns", "speech", "watch", "faces", "segments", "voice", "notes"),
+    "timeline": ("turns", "speech", "watch", "faces", "micro", "segments", "voice", "notes"),
 }
 """The tables that each phase's manifest is made from."""
 
@@ -71,6 +74,7 @@ class Graph:
         rules: Of the fusion.
         segmentation: Of the sound, for the role `laion_voice`.
         pictures: Whether pages show some.
+        timelines: Whether the evidence becomes timelines and pages; else there are tables alone.
     """
 
     profile: Profile
@@ -80,6 +84,7 @@ class Graph:
     rules: Rules = RULES
     segmentation: Segmentation = field(default_factory=Segmentation)
     pictures: bool = True
+    timelines: bool = True
     phases: dict[str, Phase] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -131,7 +136,8 @@ class Graph:
         if found["watch"] and [stage.role for stage in found["faces"]] == ["identity"]:
             found |= {"watch": (*found["watch"], *found["faces"]), "faces": ()}
         scenes = found["segments"] if self.segmentation.mode == "scenes" else ()
-        lookers = [stage.role for stage in (*found["faces"], *scenes, *found["notes"])]
+        followers = (*found["faces"], *found["micro"], *scenes, *found["notes"])
+        lookers = [stage.role for stage in followers]
         if lookers and not found["watch"]:
             raise ValueError(
                 "`models.roles.watch` must be filled for the roles that look at faces, cuts or "
@@ -157,6 +163,8 @@ class Graph:
 
     def _stages(self, name: str, filled: Mapping[str, tuple[Stage, ...]]) -> tuple[Stage, ...]:
         """The chain of a phase; empty where the profile has no use for it."""
+        if name == "timeline" and not self.timelines:
+            return ()
         if name == "timeline":
             conclude = Conclude(
                 rules=self.rules,
@@ -176,13 +184,16 @@ class Graph:
                 likeness=self._likeness(filled),
             )
             return (Stage(role="moments", actor=moments),) if filled["notes"] else ()
-        if name in ("faces", "notes") and filled[name]:
-            folder = str(self.table("watch").folder)
-            needs = needed(stage.role for stage in filled[name])
-            faces = Recall(folder=folder, needs=needs)
-            recall = faces if name == "faces" else RecallPictures(folder=folder)
-            return (Stage(role="recall", actor=recall), *filled[name])
+        if name in ("faces", "micro", "notes") and filled[name]:
+            return (Stage(role="recall", actor=self._recall(name, filled)), *filled[name])
         return filled[name]
+
+    def _recall(self, name: str, filled: Mapping[str, tuple[Stage, ...]]) -> Actor:
+        """What reads for a phase what the watching kept."""
+        folder = str(self.table("watch").folder)
+        if name == "faces":
+            return Recall(folder=folder, needs=needed(stage.role for stage in filled[name]))
+        return RecallSignals(folder=folder) if name == "micro" else RecallPictures(folder=folder)
 
     def _likeness(self, filled: Mapping[str, tuple[Stage, ...]]) -> float:
         """From which cosine the embeddings at hand make two faces one person."""

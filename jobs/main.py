@@ -38,6 +38,8 @@ ARGUMENTS = {
     "report": "out",
     "validate": "job.path",
     "demo": "job.path",
+    "benchmark": "benchmark.path",
+    "train": "data.path",
     "leaderboard": "job.runs",
 }
 """The key that a bare word fills."""
@@ -47,7 +49,12 @@ MANY = {"leaderboard"}
 
 PATHS = {
     *(ARGUMENTS[name] for name in ARGUMENTS if name not in MANY),
+    "benchmark.clips",
+    "benchmark.folder",
+    "benchmark.truth",
     "corpus.folder",
+    "data.labels",
+    "data.run",
     "models.dir",
     "profile.dir",
 }
@@ -228,9 +235,21 @@ def _anchor(cfg: DictConfig) -> None:
         path = None if OmegaConf.is_missing(cfg.corpus, key) else cfg.corpus.get(key)
         if path and not is_url(path):
             cfg.corpus[key] = str(Path(path).absolute())
+    for key in sorted(PATHS):
+        if key.startswith(("benchmark.", "data.")):
+            _absolute(cfg, key)
     for name, python in cfg.cluster.environments.items():
         cfg.cluster.environments[name] = str(Path(python).expanduser().absolute())
     _anchor_models(cfg.models)
+
+
+def _absolute(cfg: DictConfig, key: str) -> None:
+    group, _, name = key.partition(".")
+    node = cfg.get(group)
+    if node is None or name not in node or OmegaConf.is_missing(node, name):
+        return
+    if node[name] and not is_url(node[name]):
+        node[name] = str(Path(node[name]).expanduser().absolute())
 
 
 def _anchor_models(cfg: DictConfig) -> None:
@@ -325,7 +344,8 @@ def overview() -> str:
 def help_text(name: str, cfg: DictConfig) -> str:
     """What a job does, and its configuration."""
     target = get_class(cfg.job._target_)
-    argument = f" [{ARGUMENTS[name]}{' ...' if name in MANY else ''}]" if name in ARGUMENTS else ""
+    argument = f" [{ARGUMENTS[name]}]" if name in ARGUMENTS else ""
+    argument += "..." if name in MANY else ""
     used = {"job", "out"} | {
         str(node)[2:-1] for node in _interpolations(cfg.job) if "." not in str(node)
     }

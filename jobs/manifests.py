@@ -106,6 +106,7 @@ class Manifests:
             "speech": self._speech,
             "watch": self._watch,
             "faces": self._faces,
+            "micro": self._micro,
             "segments": self._segments,
             "voice": self._voice,
             "moments": self._moments,
@@ -193,7 +194,16 @@ class Manifests:
     def _faces(self, videos: Sequence[dict]) -> Iterator[dict]:
         for video, row in self._watched(videos):
             found = _row("faces", video, row["start_s"], row["stop_s"], row["id"])
-            yield {**found, "watched": _some(row, "file", "id")}
+            yield {**found, "watched": _some(row, *_FILE)}
+
+    def _micro(self, videos: Sequence[dict]) -> Iterator[dict]:
+        turns = self._rows("turns", ["speech"], videos)
+        for video, row in self._watched(videos):
+            start, stop = row["start_s"], row["stop_s"]
+            heard = [one for known in turns[video["video_id"]] for one in known["speech"] or []]
+            found = _row("micro", video, start, stop, row["id"])
+            said = _within(heard, start, stop)
+            yield {**found, **_some(video, "fps"), "speech": said, "watched": _some(row, *_FILE)}
 
     def _watched(self, videos: Sequence[dict]) -> Iterator[tuple[dict, dict]]:
         """The watched spans that stand, with the files that hold them."""
@@ -295,6 +305,7 @@ def _heard(sound_uri: str | None) -> tuple[str, ...]:
 
 _SAID = ("speaker", "text", "words")
 _EVIDENCE = ("id", "attempt", "file")
+_FILE = ("file", "id")
 _CONTENT = pa.field("fingerprint", pa.string())
 _AUDIO = [("has_audio", pa.bool_())]
 _SPOKEN: list = [*schema.UTTERANCE_TEXT, schema.TRANSCRIPT.field("words")]
@@ -308,6 +319,7 @@ MANIFESTS = {
         "speech": schema.SOUND,
         "watch": [("fps", schema.F64), *schema.SPEECH_ACTIVITY],
         "faces": [("watched", POINTER)],
+        "micro": [("fps", schema.F64), *schema.SPEECH_ACTIVITY, ("watched", POINTER)],
         "segments": [],
         "voice": _SPOKEN,
         "moments": _FUSED,

@@ -156,6 +156,7 @@ class Measure:
             "speech": self.chunk_s,
             "watch": self.span_s,
             "faces": self.span_s,
+            "micro": self.span_s,
             "voice": RULES.max_utterance_s,
         }
 

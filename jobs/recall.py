@@ -25,6 +25,7 @@ POINTERS = schema.rows(
 """Frames of rows of table `watch`, by place in `frames`."""
 
 FACES = pa.schema([schema.WATCH.field(name) for name in ("cuts", "frames", "faces")])
+SIGNALS = pa.schema([schema.WATCH.field("signals")])
 _THINGS = {"crops": ("faces", "crop"), "thumbnails": ("frames", "thumbnail")}
 FILES = 2
 """Files that a worker holds: a manifest goes through them in order."""
@@ -82,6 +83,33 @@ def needed(roles: Iterable[str]) -> tuple[str, ...]:
     """
     kinds = ("thumbnails" if role == "action" else "crops" for role in roles)
     return tuple(sorted(set(kinds)))
+
+
+@dataclass(kw_only=True)
+class RecallSignals(Actor):
+    """The facial signals of a watched span, from table `watch`.
+
+    Attributes:
+        folder: Of the table.
+    """
+
+    reads: ClassVar[tuple[str, ...]] = ("watched",)
+    adds: ClassVar[pa.Schema] = SIGNALS
+    passes: ClassVar[tuple[str, ...]] = tuple(SIGNALS.names)
+    model: ClassVar[str] = "table watch"
+
+    folder: str = field(metadata=MACHINE)
+    memory_gb: float = field(default=0.5, metadata=MACHINE)
+
+    def setup(self) -> None:
+        """Open no file yet."""
+        self._shelf = Shelf(place(self.folder), SIGNALS.names)
+
+    def process(self, rows: pa.Table) -> pa.Table:
+        """Read the rows."""
+        asked = rows["watched"].to_pylist()
+        found = self._shelf.rows((one["file"], one["id"]) for one in asked)
+        return pa.concat_tables([found[one["id"]] for one in asked]).cast(SIGNALS)
 
 
 @dataclass(kw_only=True)

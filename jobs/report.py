@@ -61,8 +61,10 @@ def _lines(run: Place, tables: dict[str, str], files: pa.Table) -> list[dict]:
     videos = files["video_id"].to_pylist()
 
     def rows(name: str, columns: list[str]) -> list[dict]:
-        table = standing(run / "tables" / tables[name])
-        return table.read(columns, video_ids=videos).to_pylist() if table.files() else []
+        table = standing(run / "tables" / tables[name]) if name in tables else None
+        if table is None or not table.files():
+            return []
+        return table.read(columns, video_ids=videos).to_pylist()
 
     probes = {row["id"]: row for row in rows("videos", _PROBED)}
     lines = {_content(row): row for row in rows("timeline", _TIMED)}
@@ -70,7 +72,10 @@ def _lines(run: Place, tables: dict[str, str], files: pa.Table) -> list[dict]:
     for file in files.to_pylist():
         probe = probes.get(file["id"])
         line = lines.get((file["video_id"], probe["fingerprint"])) if probe else None
-        found.append(_line(file, probe, line))
+        row = _line(file, probe, line)
+        if probe and "timeline" not in tables and row["status"] == "outstanding":
+            row["status"] = "ok"  # there is no more to come
+        found.append(row)
     return found
 
 
@@ -198,6 +203,8 @@ class Report:
     def _page(self, run: Place, tables: dict[str, Place], probe: dict, pictures: bool) -> bool:
         from .pages.page import render
 
+        if "timeline" not in tables:
+            return False
         table, folder = standing(tables["timeline"]), run / "videos" / probe["video_id"]
         watch = tables.get("watch") if pictures else None
         made = None

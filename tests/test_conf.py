@@ -20,6 +20,18 @@ FILLED = {
 }
 
 
+OF_JOBS = {"benchmark": "benchmark", "data": "train", "model": "train", "sweep": "sweep"}
+"""Groups that a job brings with it."""
+PATHS = {
+    "benchmark": ["benchmark.path=x"],
+    "timeline": ["benchmark.folder=x", "benchmark.truth=y"],
+    "data": ["data.path=x"],
+    "train": ["data.path=x"],
+    "faces": ["data.run=x", "data.labels=y"],
+    "validate": ["job.path=x"],
+}
+
+
 def composed(*overrides: str) -> Any:  # noqa: ANN401
     with initialize_config_module("mien.conf", version_base="1.3"):
         return compose("mien", overrides=list(overrides))
@@ -35,6 +47,7 @@ def test_every_group_is_tested() -> None:
     assert {p.name for p in CONF.iterdir() if p.is_dir() and not p.name.startswith("__")} == {
         "actor",
         "job",
+        *OF_JOBS,
         *(group for group, _ in choices()),
     }
 
@@ -47,9 +60,19 @@ def test_every_choice_builds(group: str, name: str) -> None:
     assert type(built) is get_class(cfg[group]._target_) or isinstance(built, Profile)
 
 
+@pytest.mark.parametrize(
+    ("group", "name"), [(group, name) for group in OF_JOBS for name in names(group)]
+)
+def test_every_choice_of_a_job_builds(group: str, name: str) -> None:
+    paths = PATHS.get(name, PATHS.get(group, []))
+    cfg = composed(f"job={OF_JOBS[group]}", f"{group}={name}", *paths)
+    built = instantiate(cfg[group], _convert_="object")
+    assert type(built) is get_class(cfg[group]._target_)
+
+
 @pytest.mark.parametrize("name", names("job"))
 def test_every_job_builds_and_says_what_it_does(name: str) -> None:
-    cfg = composed(f"job={name}", FILLED["folder"], *(["job.path=x"] if name == "validate" else []))
+    cfg = composed(f"job={name}", FILLED["folder"], *PATHS.get(name, []))
     job = instantiate(cfg.job, _convert_="object")
     assert callable(job)
     text = inspect.getdoc(get_class(cfg.job._target_))

@@ -41,7 +41,7 @@ def test_a_module_imports_and_its_examples_hold(name: str) -> None:
 
 def test_there_are_examples() -> None:
     finder = doctest.DocTestFinder()
-    names = [n for n in MODULES if "jobs" not in n and not n.endswith("_net")]
+    names = [n for n in MODULES if not re.search(r"\.jobs\.|\.nets\.|_net$", n)]
     found = [e for n in names for e in finder.find(importlib.import_module(n))]
     assert sum(bool(e.examples) for e in found) >= 5
 
@@ -92,6 +92,7 @@ OPTIONAL = {
         *(schema.RESTORED, schema.IDENTITY, schema.MATCHES, schema.FACE_EMOTIONS),
         *(schema.LAION_FACE, schema.ACTIONS),
     ],
+    "micro": [schema.MICRO],
     "segments": [schema.LAION_VOICE],
     "moments": [MOMENTS, pa.schema([("digest", pa.string())])],
     "notes": [schema.MOMENT, schema.NOTE],

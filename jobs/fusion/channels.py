@@ -17,7 +17,7 @@ from .rules import Rules
 
 Array = NDArray[np.float64]
 Tier = Literal["reliable", "partial", "degraded", "absent"]
-BASE: Mapping[str, float] = {"face": 0.35, "voice": 0.10, "text": 0.40}
+BASE: Mapping[str, float] = Rules().base
 FACE_FACTOR: Mapping[Tier, float] = {"reliable": 1.0, "partial": 0.4, "degraded": 0.1}
 VOICE_FACTOR = 1.5
 """The voice counts so much more where the face is less than reliable."""
@@ -114,13 +114,16 @@ def text_channel(probability: Array, *, affect: bool, classes: bool) -> Channel:
 
 
 def weights(
-    channels: Mapping[str, Channel], available: Mapping[str, bool] | None = None
+    channels: Mapping[str, Channel],
+    available: Mapping[str, bool] | None = None,
+    base: Mapping[str, float] = BASE,
 ) -> dict[str, float | None]:
     """Weights of the channels, which sum to 1 over those that count.
 
     Args:
         channels: `face`, `voice` and `text`.
         available: Which have an opinion here; by default all that are not absent.
+        base: Of each channel, where it is reliable.
 
     Returns:
         A weight for each channel: `None` where it has no opinion, 0 where it is switched off.
@@ -136,7 +139,7 @@ def weights(
         for name, channel in channels.items()
     }
     raw = {
-        name: BASE[name] * factor[name] * channels[name].on for name in channels if present[name]
+        name: base[name] * factor[name] * channels[name].on for name in channels if present[name]
     }
     total = sum(raw.values())
     return {

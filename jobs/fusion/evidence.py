@@ -122,6 +122,7 @@ class Evidence:
         watch: Rows of table `watch`, as a table (faster) or as records; pictures are not read.
         voice: Rows of table `voice`: spans with `speaker`, `text` and what actors found in them.
         segments: Rows of table `segments`: spans with what models of emotional speech found.
+        micro: Rows of table `micro`: watched spans with the brief movements of their faces.
         notes: Rows of table `notes`: moments with what a vision-language model said of them.
         likeness: From which cosine two tracks of faces are one person.
         models: Records with `role`, `model`, `revision`, `licence`, `quality`.
@@ -134,6 +135,7 @@ class Evidence:
     watch: pa.Table | Sequence[Record] = ()
     voice: Sequence[Record] = ()
     segments: Sequence[Record] = ()
+    micro: Sequence[Record] = ()
     notes: Sequence[Record] = ()
     likeness: float = 0.5
     models: Sequence[Record] = ()

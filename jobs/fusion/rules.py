@@ -19,6 +19,10 @@ class Rules:
         fallback_confidence: How far what it finds is trusted.
         offset_s: Faces that begin this long after the last speech have another clock.
         dead_zone: A signed value this close to zero takes no side in a conflict.
+        face_weight: Of what a reliable face shows, against the two that follow. These three are
+            those of the method's description.
+        voice_weight: Of what the voice says.
+        text_weight: Of what the words say.
         arousal_range: A voice channel that spans less than this says nothing ...
         arousal_count: ... if it had this many utterances to show more.
         deviation_z: How far from a person's own baseline (robust z) is worth a note ...
@@ -37,6 +41,9 @@ class Rules:
     fallback_confidence: float = 0.4
     offset_s: float = 60.0
     dead_zone: float = 0.25
+    face_weight: float = 0.35
+    voice_weight: float = 0.10
+    text_weight: float = 0.40
     arousal_range: float = 0.2
     arousal_count: int = 20
     deviation_z: float = 2.0
@@ -60,6 +67,13 @@ class Rules:
                 raise ValueError(
                     f"`{name}` must be greater than 0, but is {getattr(self, name):g}."
                 )
+        if not sum(self.base.values()):
+            raise ValueError("one of `face_weight`, `voice_weight`, `text_weight` must not be 0.")
         for name in ("fallback_confidence", "dead_zone", "low_confidence"):
             if getattr(self, name) > 1:
                 raise ValueError(f"`{name}` must be at most 1, but is {getattr(self, name):g}.")
+
+    @property
+    def base(self) -> dict[str, float]:
+        """Weight of each channel, where it is reliable."""
+        return {"face": self.face_weight, "voice": self.voice_weight, "text": self.text_weight}

@@ -207,7 +207,9 @@ class Segments:
             "text": text_scores,
         }
         weight = weights(
-            self.channels, {name: opinion is not None for name, opinion in opinions.items()}
+            self.channels,
+            {name: opinion is not None for name, opinion in opinions.items()},
+            self.rules.base,
         )
         sure = {
             "face": 0.0 if face is None else face["confidence"],

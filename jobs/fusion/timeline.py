@@ -4,6 +4,7 @@ Pure: tables and numbers in, a dictionary out. What is missing is null in the ti
 in its warnings; nothing here reads media, knows a model or needs Ray.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,7 +12,7 @@ import pyarrow as pa
 
 from ...datasets import schema
 from ...datasets.timeline import NAME
-from . import fine, flags, notes, series
+from . import brief, fine, flags, notes, series
 from .channels import weights
 from .conflict import of_label
 from .evidence import Evidence
@@ -180,11 +181,17 @@ def _flag(segments: list[dict[str, Any]], found: Segments, rules: Rules) -> list
 def _warnings(evidence: Evidence, found: Segments, late_s: float) -> Iterator[str]:
     """What is missing or was corrected, in sentences."""
     video = evidence.video
+    alike = Counter((one["stage"], one["error_message"]) for one in evidence.failures)
     for failure in evidence.failures:
+        stage, reason = failure["stage"], failure["error_message"]
         span = ""
         if failure.get("start_s") is not None and failure.get("stop_s") is not None:
             span = f" ({failure['start_s']:.1f}-{failure['stop_s']:.1f} s)"
-        yield f"{failure['stage']} failed{span}: {failure['error_message']}"
+        count = alike.pop((stage, reason), 0)
+        if count == 1:
+            yield f"{stage} failed{span}: {reason}"
+        elif count:
+            yield f"{stage} failed in {count} spans: {reason}"
     if video.get("has_audio") is False:
         yield "the video has no sound: no speakers, words or voices"
     elif evidence.turns is None:
@@ -195,6 +202,7 @@ def _warnings(evidence: Evidence, found: Segments, late_s: float) -> Iterator[st
         yield "nobody watched the picture: no shots, faces or expressions"
     if "warning" in evidence.watched.column_names:
         yield from sorted({text for text in evidence.watched["warning"].to_pylist() if text})
+    yield from brief.warnings(evidence)
     if late_s > LATE_S:
         yield f"evidence lies {late_s:.1f} s after the declared end of the video"
     if found.offset_s:
@@ -227,9 +235,10 @@ def fuse(evidence: Evidence, rules: Rules = RULES) -> dict[str, Any]:
     duration_s = round(last_s if declared_s is None or late_s > LATE_S else declared_s, 3)
     found = Segments(evidence=evidence, faces=faces, rules=rules, said=said)
     segments = list(_segments(found, duration_s))
-    listed = _flag(segments, found, rules)
+    moved = brief.movements(evidence, faces, duration_s)
+    listed = [*_flag(segments, found, rules), *brief.raised(moved)]
     speakers = _speakers(evidence, found)
-    weight = weights(found.channels)
+    weight = weights(found.channels, base=rules.base)
     video = evidence.video
     return {
         "schema": NAME,
@@ -266,8 +275,9 @@ def fuse(evidence: Evidence, rules: Rules = RULES) -> dict[str, Any]:
             for one in segments
             if (one["emotion"]["by_channel"]["voice"] or {}).get("arousal") is not None
         ],
-        "flags": listed,
+        "flags": sorted(listed, key=lambda flag: flag["start"]),
         "actions": actions(evidence, duration_s),
+        "micro": moved,
         "notes": remarks(evidence, duration_s),
         "warnings": list(_warnings(evidence, found, late_s)),
     }

@@ -280,17 +280,31 @@ def polarity(segment: dict[str, Any]) -> float | None:
 
 
 def flag_row(lanes: Lanes, flags: Sequence[dict[str, Any]]) -> None:
-    """What deserves a look; conflicts between channels in a colour of their own."""
-    if not flags:
+    """What deserves a look; conflicts between channels in a colour of their own.
+
+    Brief movements have a row of their own.
+    """
+    shown = [(i, flag) for i, flag in enumerate(flags) if flag["type"] != "brief_facial_movement"]
+    if not shown:
         return
     top = lanes.row("flags", "Flags", 30)
-    for i, flag in enumerate(flags):
+    for i, flag in shown:
         end = flag["start"] if flag.get("end") is None else flag["end"]
         span = (flag["start"], max(end, flag["start"] + 0.15))
         conflict = "conflict" in str(flag["type"]) or "incongruence" in str(flag["type"])
         lanes.cell(
             "flag", i, span, (top + 5, top + 25), "conflict" if conflict else "flag", alpha=0.9
         )
+
+
+def micro_row(lanes: Lanes, moved: Sequence[dict[str, Any]]) -> None:
+    """Brief movements of faces."""
+    if not moved:
+        return
+    top = lanes.row("micro", "Brief movements", 24)
+    for i, one in enumerate(moved):
+        span = (one["start"], max(one["end"], one["start"] + 0.05))
+        lanes.cell("micro", i, span, (top + 4, top + 20), "flag", alpha=0.9)
 
 
 def action_row(lanes: Lanes, actions: Sequence[dict[str, Any]]) -> None:

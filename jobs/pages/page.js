@@ -509,6 +509,11 @@
       const detail = f.detail != null && typeof f.detail === "object" ? JSON.stringify(f.detail) : f.detail;
       return [words(f.type), `${span(f)} · ${percent(f.confidence)}`, detail == null ? null : short(String(detail))];
     },
+    micro: (i) => {
+      const m = data.micro[i];
+      return [`Brief movement: ${m.region}`, `${[m.start, m.apex, m.end].map((t) => clock(t, 2)).join(" – ")} (apex in the middle)`, m.person,
+        "a candidate: what it means is not known"];
+    },
     action: (i) => {
       const a = data.actions[i];
       return ["Action", span(a), ...a.labels.map((one) => `${one.label} ${percent(one.score)}`)];

@@ -71,6 +71,7 @@ def render(timeline: dict[str, Any], *, media: str, thumbnails: list[tuple[float
         "arousal": timeline.get("voice_series") or [],
         "flags": flags,
         "actions": timeline.get("actions") or [],
+        "micro": timeline.get("micro") or [],
         "remarks": [_short_remark(one) for one in timeline.get("notes") or []],
         "pictures": [[time_s, data_uri(jpeg)] for time_s, jpeg in pictures],
         "rows": lanes.rows,
@@ -214,6 +215,7 @@ def _lanes(
     rows.arousal_row(lanes, timeline.get("voice_series") or [])
     rows.polarity_row(lanes, segments)
     rows.action_row(lanes, timeline.get("actions") or [])
+    rows.micro_row(lanes, timeline.get("micro") or [])
     rows.flag_row(lanes, flags)
     rows.remark_row(lanes, timeline.get("notes") or [])
     return lanes

@@ -26,9 +26,12 @@ from omegaconf import OmegaConf
 pytest.importorskip("skimage", reason="scikit-image is not installed (extra `demo`)")
 pytest.importorskip("espeakng_loader", reason="espeakng-loader is not installed (extra `demo`)")
 
+from mien.cluster.session import Cluster
 from mien.datasets import timeline
 from mien.jobs import demo
+from mien.jobs.benchmark.timeline import Timeline
 from mien.jobs.flat import utterances
+from mien.jobs.fusion.rules import Rules
 from mien.jobs.graph import Graph
 from mien.jobs.main import built
 
@@ -252,6 +255,34 @@ def test_timelines_and_pages_stand(place: Place, first: subprocess.CompletedProc
         assert page.stat().st_size > 10_000
         assert f"videos/{page.parent.name}/report.html" in index
     assert "broken.mp4" in index
+
+
+def test_its_fusion_is_judged_and_tuned_without_extraction(
+    place: Place, first: subprocess.CompletedProcess[str], tmp_path: Path
+) -> None:
+    """Labels are what the fusion itself says, so that it has them all right."""
+    made = [json.loads(file.read_text()) for file in place.run.glob("videos/*/timeline.json")]
+    rows = [
+        f"{one['video_id']},{s['start']},{s['end']},{s['emotion']['dominant'] or 'none'}"
+        for one in made
+        for s in one["segments"] or [{"start": 0.0, "end": 1.0, "emotion": {"dominant": None}}]
+    ]
+    truth = tmp_path / "truth.csv"
+    truth.write_text("\n".join(["video,start_s,stop_s,emotion", *rows]))
+    task = Timeline(folder=str(place.run), truth=str(truth), parts=2, headline="accuracy")
+    task.prepare(Cluster(), tmp_path)
+    assert list(task.tune("part 1")) == [1.0]
+    answers = pa.concat_tables([task.judge(fold) for fold in task.folds()])
+    assert len(answers) == len(rows)
+    assert answers["predicted"] == answers["truth"]
+    window, gap = (
+        Timeline(folder=str(place.run), truth=str(truth), rules=rules)
+        for rules in (Rules(window_s=3.0), Rules(max_gap_s=2.0))
+    )
+    assert window.extraction() == task.extraction()
+    assert gap.extraction() != task.extraction()
+    with pytest.raises(ValueError, match=r"change the tables .*voice.* first"):
+        gap.prepare(Cluster(), tmp_path)
 
 
 def test_the_record_is_complete(place: Place, first: subprocess.CompletedProcess[str]) -> None:

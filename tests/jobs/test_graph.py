@@ -281,6 +281,13 @@ def test_a_role_that_is_dropped_leaves_its_phase_out(tmp_path: Path) -> None:
     assert len(less.manifest("timeline", corpus)) == 1
 
 
+def test_without_timelines_there_are_the_same_tables_alone(tmp_path: Path) -> None:
+    whole, bare = graph(tmp_path), graph(tmp_path, "job.timelines=false")
+    hashes = {name: phase.hash for name, phase in whole.phases.items()}
+    assert hashes.pop("timeline")
+    assert {name: phase.hash for name, phase in bare.phases.items()} == hashes
+
+
 def test_every_phase_is_known_to_what_it_needs() -> None:
     order = list(ROLES)
     assert set(order) == set(UPSTREAM)

@@ -46,13 +46,14 @@ class Filler(Actor):
 
 SCHEMAS = (
     *(schema.SOUND, schema.IDENTITY, schema.MATCHES, schema.FACE_EMOTIONS),
-    *(schema.LAION_VOICE, schema.NOTE),
+    *(schema.LAION_VOICE, schema.NOTE, schema.MICRO),
 )
 FILLERS: Mapping[str, tuple[str, ...]] = {
     "enhance": ("sound_uri",),
     "face_emotion": ("face_emotions",),
     "identity": ("face_embeddings", "face_matches"),
     "laion_voice": ("laion_voice",),
+    "micro": ("candidates", "face_s", "micro_warning"),
     "notes": ("answer", "summary", "emotion", "confidence", "dollars", "answered_by"),
 }
 
@@ -144,6 +145,46 @@ def test_a_row_of_faces_points_at_the_watched_span(tmp_path: Path) -> None:
     assert [r["start_s"] for r in rows] == [0.0, 35.0]
     assert len({r["watched"]["file"] for r in rows}) == 2
     assert all(places[r["watched"]["id"]] == r["watched"]["file"] for r in rows)
+
+
+def test_spotting_reads_the_file_and_what_was_watched(tmp_path: Path) -> None:
+    made = graph(tmp_path, "micro")
+    assert [s.role for s in made.phases["micro"].stages] == ["recall", "micro"]
+    assert not {"signals", "speech"} & set(made.table("micro").schema.names)
+    known(made)
+    manifest = made.manifest("micro", corpus())
+    assert manifest.schema == MANIFESTS["micro"]
+    first, second = manifest.to_pylist()
+    watch = {row["id"]: row for row in made.table("watch").locate(["a"])}
+    for row in (first, second):
+        seen = watch[row["watched"]["id"]]
+        assert (row["start_s"], row["stop_s"]) == (seen["start_s"], seen["stop_s"])
+        assert (row["fps"], row["uri"]) == (25.0, "a.mp4")
+    assert (first["speech"], second["speech"]) == (SPEECH, [])
+    put(made, "micro", [{**keyed(first), "candidates": [], "face_s": 1.0}])
+    tables = {e["table"] for e in made.manifest("timeline", corpus())["evidence"].to_pylist()[0]}
+    assert "micro" in tables
+
+
+def test_without_spotting_nothing_is_named_otherwise(tmp_path: Path) -> None:
+    plain, spotting = graph(tmp_path), graph(tmp_path, "micro")
+    assert "micro" not in plain.phases
+    for name in ("turns", "watch", "voice"):
+        assert plain.phases[name].hash == spotting.phases[name].hash
+    assert plain.phases["timeline"].hash != spotting.phases["timeline"].hash
+
+
+def test_recalled_signals_are_those_of_the_row(tmp_path: Path) -> None:
+    made = graph(tmp_path, "micro")
+    known(made)
+    (recall, _) = made.phases["micro"].stages
+    recall.actor.setup()
+    found = recall.actor.process(made.manifest("micro", corpus()))
+    assert found.schema.names == ["signals"]
+    assert len(found) == 2
+    rows = made.manifest("micro", corpus())
+    assert recall.actor.passes == ("signals",)
+    assert set(rows["watched"].to_pylist()[0]) == {"file", "id"}
 
 
 def test_enhanced_sound_is_heard_where_the_run_lies_now(tmp_path: Path) -> None:

@@ -61,6 +61,12 @@ def test_a_small_corpus_is_one_page_in_its_own_order(run: Path) -> None:
     assert 'href="videos/bravo/report.html"' not in path.read_text()
 
 
+def test_where_no_timelines_are_made_a_video_that_was_probed_is_done(run: Path) -> None:
+    path = write_index(run, {**RECORD, "tables": {"videos": "videos-1"}})
+    assert "4 of 5 videos analysed" in text(path)
+    assert "report.html" not in path.read_text()
+
+
 def test_a_large_corpus_has_pages_by_name(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report, "LINES", 2)
     first = write_index(run, RECORD)
