@@ -74,7 +74,7 @@ def read(folder: Path) -> Sidecar:
         if not isinstance(found, dict) or set(found) != wanted:
             raise ValueError(f"its keys must be {', '.join(sorted(wanted))}.")
         return Sidecar(**found)
-    except (OSError, ValueError) as error:
+    except (OSError, TypeError, ValueError) as error:
         raise ValueError(
             f"'{path}' must say what the classifier beside it is, as `mien train` writes it, but "
             f"does not: {error}"

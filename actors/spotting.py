@@ -140,16 +140,15 @@ class Spotting(Actor):
 
     def _spot(self, row: dict[str, Any]) -> dict[str, Any]:
         fps, uri = row["fps"], row["uri"]
-        if fps is not None and fps < LEAST_FPS:
-            raise ValueError(
-                f"brief movements need at least {LEAST_FPS:g} frames per second, but '{uri}' has "
-                f"{fps:.4g}: leave the role `micro` out for it, or record at {GOOD_FPS:g} or more."
-            )
+        if fps is not None:
+            fast_enough(fps, uri)
         tracks = [t for t in tracks_of(row["signals"] or []) if self._worth(t)]
         found: list[dict[str, Any]] = []
         seen_s = 0.0
         for track, motion in self._followed(row, tracks):
             if len(motion.times) > 1:
+                if fps is None:  # the file does not say it, its frames do
+                    fps = fast_enough(1 / float(np.median(np.diff(motion.times))), uri)
                 seen_s += motion.times[-1] - motion.times[0]
                 found += self._candidates(track, motion, row["speech"] or [])
         slow = None
@@ -232,6 +231,20 @@ def _sway(heads: Array, one: Excursion) -> float:
     """How far the head itself goes during an excursion, as a share of the eyes' distance."""
     ways = heads[one.onset : one.offset + 1]
     return float(np.linalg.norm(ways - ways[0], axis=1).max())
+
+
+def fast_enough(fps: float, uri: str) -> float:
+    """The frame rate, unless it is too low.
+
+    Raises:
+        ValueError: It is below `LEAST_FPS`.
+    """
+    if fps < LEAST_FPS:
+        raise ValueError(
+            f"brief movements need at least {LEAST_FPS:g} frames per second, but '{uri}' has "
+            f"{fps:.4g}: leave the role `micro` out for it, or record at {GOOD_FPS:g} or more."
+        )
+    return fps
 
 
 def tracks_of(signals: Sequence[Mapping[str, Any]]) -> list[Track]:

@@ -208,7 +208,7 @@ def _answers(
     try:
         while True:
             for name, item in waiting:
-                running[task.remote(shared, item, share.cpus)] = name
+                running[task.remote(shared, item, share.cpus, share.gpus)] = name
                 if len(running) == most:
                     break
             if not running:
@@ -237,9 +237,11 @@ def _got(answer: Any, name: str, folder: Place) -> tuple[str, pa.Table, float]: 
 
 
 def _piece(
-    shared: tuple[Callable[[Item, Common], pa.Table], Common], item: Item, cpus: int
+    shared: tuple[Callable[[Item, Common], pa.Table], Common], item: Item, cpus: int, gpus: float
 ) -> tuple[pa.Table, float]:
     """In a worker: one piece, with as many threads as it has cores."""
+    if not gpus:  # Ray hides no device: pieces would crowd onto the first one, uncounted
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
     os.environ.update(dict.fromkeys(_THREADS, str(cpus)))  # of what is imported from here on
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(cpus)

@@ -35,8 +35,12 @@ DIED = "its process died: most often for want of memory"
 class Attempt(tune.Trainable):
     """A trial, in its process; the process then takes another one."""
 
-    def setup(self, config: dict[str, Any], objective: Objective | None = None) -> None:
+    def setup(
+        self, config: dict[str, Any], objective: Objective | None = None, gpus: float = 0.0
+    ) -> None:
         """Begin."""
+        if not gpus:  # Ray hides no device: trials would crowd onto the first one, uncounted
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""
         self._objective = objective
         self._begin(config)
 
@@ -170,7 +174,7 @@ def fit(
     resources = {"cpu": share.cpus, "gpu": share.gpus}
     if share.memory_gb is not None:
         resources["memory"] = share.memory_gb * 10**9
-    trainable: Any = tune.with_parameters(Attempt, objective=objective)
+    trainable: Any = tune.with_parameters(Attempt, objective=objective, gpus=share.gpus)
     scheduler = halving and ASHAScheduler(
         time_attr="steps",
         metric="score",

@@ -114,8 +114,9 @@ def described(name: str) -> dict[str, str | None]:
 
 def _named(folder: Place) -> Iterator[dict[str, str | None]]:
     for file in listed(folder):
-        if file.place.suffix.lower() == ".wav":
-            yield _row(file.place, file.place.name, described(file.place.name))
+        name = file.place.name
+        if file.place.suffix.lower() == ".wav" and not name.startswith("."):  # ._*: macOS's own
+            yield _row(file.place, name, described(name))
 
 
 def _tabled(folder: Place) -> Iterator[dict[str, str | None]]:

@@ -4,6 +4,8 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby, product
+from operator import itemgetter
 from typing import Any
 
 import pyarrow as pa
@@ -46,15 +48,15 @@ class Faces(Source):
             ValueError: A line of the labels is incomplete, or its video is not in the run; no
                 face lies in a span, or one lies in two.
         """
-        known = self._videos()
-        found = []
-        for span in self._spans(known):
-            for face in self._faces(span["video"]):
+        known, found = self._videos(), []
+        spans = sorted(self._spans(known), key=itemgetter("video"))
+        for video, parts in groupby(spans, key=itemgetter("video")):
+            faces = self._faces(video)
+            for span, face in product(parts, faces):
                 if span["start_s"] <= face["time_s"] < span["stop_s"]:
                     names = {name: span[name] for name in ("label", "person", "video")}
                     facts = {"id": _id(face), "time_s": face["time_s"]}
-                    uri = known[span["video"]]
-                    found.append(names | facts | {"uri": uri, "sound": uri})
+                    found.append(names | facts | {"uri": known[video], "sound": known[video]})
         if not found:
             raise ValueError(f"no face of the run {self.run!r} lies in a span of {self.labels!r}.")
         return tabled(sorted(found, key=lambda row: row["time_s"]))
@@ -86,6 +88,11 @@ class Faces(Source):
                     f"names {len(named)}: give its `video_id`."
                 )
             start_s, stop_s = (seconds(said.get(name, ""), where) for name in ("start_s", "stop_s"))
+            if stop_s is not None and stop_s <= (start_s or 0.0):
+                raise ValueError(
+                    f"`stop_s` must be greater than `start_s` ({start_s or 0.0:g}), but is "
+                    f"{stop_s:g} ({where})."
+                )
             spans.append(
                 {"label": said["label"], "person": said["person"], "video": named[0]}
                 | {"start_s": start_s or 0.0, "stop_s": float("inf") if stop_s is None else stop_s}
@@ -95,6 +102,8 @@ class Faces(Source):
     def _faces(self, video: str) -> list[Face]:
         """The largest face of each frame."""
         record = json.loads((place(self.run) / "run.json").read_text())
+        if "watch" not in record.get("tables", {}):
+            raise ValueError(f"the run {self.run!r} must have a table `watch`, but has none.")
         table = Table(place(self.run) / "tables" / record["tables"]["watch"], table_schema(WATCH))
         largest: dict[float, Face] = {}
         for row in table.read(["video_id", "faces"], video_ids=[video], status="ok").to_pylist():

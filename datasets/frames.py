@@ -190,7 +190,12 @@ def picture(content: bytes, side_px: int) -> Image:
     """
     import cv2
 
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
+    image = None
+    if content:
+        try:
+            image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+        except cv2.error as error:  # more pixels than OpenCV takes
+            raise ValueError(f"the picture cannot be decoded: {error.err}") from error
     if image is None:
         raise ValueError("the file is no picture that can be decoded")
     height, width = image.shape[:2]
@@ -226,7 +231,7 @@ def listen(examples: pa.Table, sound_s: float, folder: Path) -> Sounds:
 
 def _heard(row: dict, into: NDArray[np.float32]) -> int:
     """Fill in one example's sound; returns the count of real samples."""
-    if row["sound"] is None or row["start_s"] is None:
+    if None in (row["sound"], row["start_s"], row["stop_s"]):
         return 0
     length_s = len(into) / RATE_HZ
     start_s = max(0.0, (row["start_s"] + row["stop_s"] - length_s) / 2)

@@ -7,6 +7,7 @@ refused. Rows stand in order of video and time.
 
 import csv
 import io
+import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
@@ -128,12 +129,12 @@ class Folder(Source):
 
 
 def tabled(rows: Iterable[dict[str, Any]]) -> pa.Table:
-    """Frames as `FRAMES`: sorted by video, and within one as they came.
+    """Frames as `FRAMES`: sorted by video and person, and within one as they came.
 
     Raises:
         ValueError: One is there twice.
     """
-    found = sorted(rows, key=lambda row: row["video"])
+    found = sorted(rows, key=lambda row: (row["video"], row["person"]))
     seen: dict[str, dict[str, Any]] = {}
     for row in found:
         if seen.setdefault(row["id"], row) is not row:
@@ -181,7 +182,15 @@ def _found(root: Place) -> Iterator[dict[str, Any]]:
 
 def _listed(table: Place, root: Place) -> Iterator[dict[str, Any]]:
     """Frames by the lines of a table."""
-    rows = [_line(said, where, root) for said, where in lines(table, ("file", "label"))]
+    found = list(lines(table, ("file", "label")))
+    known = {said.get("video") for said, _ in found if said.get("person")} - {"", None}
+    for said, where in found:
+        if not said.get("person") and said.get("video") in known:
+            raise ValueError(
+                f"{where} must name a `person`, as other lines of the video {said['video']!r} do: "
+                f"{LEAK}."
+            )
+    rows = [_line(said, where, root) for said, where in found]
     return iter(sorted(rows, key=lambda row: (row["time_s"] or 0.0, _natural(row["uri"]))))
 
 
@@ -234,17 +243,20 @@ def seconds(text: str, where: str) -> float | None:
     Raises:
         ValueError: It is no number; names the line.
     """
+    if not text:
+        return None
     try:
-        return float(text) if text else None
+        found = float(text)
     except ValueError:
-        raise ValueError(
-            f"a time must be a number of seconds, but is {text!r} ({where})."
-        ) from None
+        found = math.nan
+    if not math.isfinite(found):
+        raise ValueError(f"a time must be a number of seconds, but is {text!r} ({where}).")
+    return found
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
     """Sorts `f10` behind `f9`."""
-    return [(int(p), "") if p.isdigit() else (-1, p) for p in re.split(r"(\d+)", name)]
+    return [(int(p), "") if p.isdecimal() else (-1, p) for p in re.split(r"(\d+)", name)]
 
 
 def examples(frames: pa.Table, length: int = 1) -> pa.Table:

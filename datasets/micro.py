@@ -229,13 +229,14 @@ def differences(
     return said
 
 
-def below(folder: str, pattern: str, what: str) -> Path:
+def below(folder: str, pattern: str, what: str, cure: str = "name one") -> Path:
     """The folder that holds a tree: the one given, or the only one at most two levels below it.
 
     Args:
         folder: As the user gives it.
         pattern: A glob that matches where the tree begins.
         what: How the tree looks, for the messages.
+        cure: What to do where there are several.
 
     Raises:
         FileNotFoundError: There is no such folder, or no such tree in it.
@@ -249,7 +250,7 @@ def below(folder: str, pattern: str, what: str) -> Path:
         found = [place for place in level if any(place.glob(pattern))]
         if len(found) > 1:
             names = ", ".join(f"'{place}'" for place in found[:4])
-            raise ValueError(f"`folder` must hold one tree {what}, but holds {names}: name one.")
+            raise ValueError(f"`folder` must hold one tree {what}, but holds {names}: {cure}.")
         if found:
             return found[0]
     raise FileNotFoundError(f"`folder` must hold the tree {what}, but '{top}' does not.")

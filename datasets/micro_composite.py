@@ -35,6 +35,7 @@ COMPOSITE_COUNTS = {
     "samm": ({"negative": 92, "positive": 26, "surprise": 15}, 28),
 }
 """Published clips per label, and persons."""
+ONE = "give the name of one as `frames`"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +60,7 @@ class Casme2:
         frames = (
             root / self.frames
             if self.frames
-            else below(str(root), "sub[0-9]*/*/", "sub01/EP02_01f")
+            else below(str(root), "sub[0-9]*/*/", "sub01/EP02_01f", ONE)
         )
         columns = ("OnsetFrame", "ApexFrame", "OffsetFrame")
         names = ("Subject", "Filename", *columns, "Action Units", "Estimated Emotion")
@@ -97,7 +98,9 @@ class Samm:
         """One per row of the sheet, labelled with its emotion in lower case."""
         root = below(self.folder, self.sheet, f"with {self.sheet}")
         frames = (
-            root / self.frames if self.frames else below(str(root), "[0-9]*/[0-9]*/", "006/006_1_2")
+            root / self.frames
+            if self.frames
+            else below(str(root), "[0-9]*/[0-9]*/", "006/006_1_2", ONE)
         )
         columns = ("Onset Frame", "Apex Frame", "Offset Frame")
         names = ("Subject", "Filename", *columns, "Action Units", "Estimated Emotion")

@@ -279,10 +279,9 @@ def built(cfg: DictConfig) -> Callable[[], int]:
         raise UsageError(str(cause or error)) from error
     except MissingMandatoryValue as error:
         key = str(error.full_key).removeprefix("job.analyze.")
-        key = re.sub(r"^job\.(corpus|cluster)\.", r"\1.", key)
-        raise UsageError(
-            f"`{key}` is missing. Give it as a bare word, or as `{key}=...`."
-        ) from error
+        key = re.sub(r"^job\.(?:training\.)?(benchmark|cluster|corpus|data)\.", r"\1.", key)
+        bare = "as a bare word, or " if key in PATHS & set(ARGUMENTS.values()) else ""
+        raise UsageError(f"`{key}` is missing. Give it {bare}as `{key}=...`.") from error
     except OmegaConfBaseException as error:
         raise UsageError(f"{str(error).splitlines()[0]} (`{error.full_key}`).") from error
 

@@ -117,8 +117,17 @@ class Folding:
         return int(np.random.default_rng([self.seed, *held.encode()]).integers(2**31))
 
     def within(self, system: System, learn: Samples, seed: int) -> Iterator[float]:
-        """The metric on training persons who are held out in turn, pooled, after each epoch."""
+        """The metric on training persons who are held out in turn, pooled, after each epoch.
+
+        Raises:
+            ValueError: There is only one of them.
+        """
         people = np.unique(learn.subjects)
+        if len(people) < 2:
+            raise ValueError(
+                f"choosing on training persons needs at least 2 of them, but there is only "
+                f"{str(people[0])!r}: take `benchmark.folding.choice=fixed`, or more persons."
+            )
         folds = GroupKFold(min(self.inner, len(people))).split(people, groups=people)
         splits = [learn.split(people[out].tolist()) for _, out in folds]
         truth = np.concatenate([judge.truth for _, judge in splits])

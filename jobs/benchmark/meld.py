@@ -88,6 +88,8 @@ class Meld:
                 f"`benchmark.clips` must be the folder of MELD's clips for {', '.join(rest)}, but "
                 "is null: unpack MELD.Raw.tar.gz, or take `benchmark.modalities=[text]`."
             )
+        if len(self.modalities) > 1 and not self.fusions:
+            raise ValueError("`benchmark.fusions` must name a way to fuse, but is empty.")
         if self.parts < 2:
             raise ValueError(f"`benchmark.parts` must be at least 2, but is {self.parts}.")
         for key, names, known in (
@@ -112,17 +114,23 @@ class Meld:
         return content_hash([sorted(texts), clips.identity() if clips else []])[:12]
 
     def prepare(self, cluster: Cluster, folder: Place) -> None:
-        """Read the CSVs, embed the texts, analyse the clips."""
+        """Read the CSVs, embed the texts, analyse the clips.
+
+        Raises:
+            FileNotFoundError: A table is not there, or there is no clip at all.
+        """
         if self.prepared is not None:
             return
         rows, texts = Release(path=self.path, clips=self.clips).read(), self._usable()
         features: dict[str, Features] = {}
+        clips = self._clips(rows, folder)
+        if clips is not None:
+            clips.check(str(self.clips))
         with Extraction(cluster, folder) as extraction:
             read = {
                 name: featured(extraction, rows, system.features())
                 for name, system in texts.items()
             }
-        clips = self._clips(rows, folder)
         if clips is not None:
             clips.analyze(cluster)
             features = {name: clips.features(name) for name in clips.modalities}

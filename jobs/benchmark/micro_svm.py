@@ -51,6 +51,11 @@ class FlowSvm:
 
     def steps(self, learn: Samples, judge: Samples, seed: int) -> Iterator[Step]:
         """Fit once; the scores are distances from the hyperplanes."""
+        scores = np.full((len(judge), len(learn.labels)), -np.inf, np.float32)
+        if len(np.unique(learn.truth)) == 1:  # nothing to tell apart
+            scores[:, learn.truth[0]] = 0.0
+            yield Step(scores)
+            return
         model = make_pipeline(
             StandardScaler(),
             SVC(kernel="linear", C=self.cost, class_weight="balanced", random_state=seed),
@@ -59,7 +64,6 @@ class FlowSvm:
         found = model.decision_function(self.features(judge))
         if found.ndim == 1:  # of two classes
             found = np.stack([-found, found], axis=1)
-        scores = np.full((len(judge), len(learn.labels)), -np.inf, np.float32)
         scores[:, model.classes_] = found
         yield Step(scores)
 

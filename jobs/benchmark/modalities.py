@@ -125,6 +125,22 @@ class Clips:
     models: Profile
     folder: Place
 
+    def check(self, path: str) -> None:
+        """Refuse a folder that holds none of the clips.
+
+        Args:
+            path: The folder, for the message.
+
+        Raises:
+            FileNotFoundError: It holds none.
+        """
+        if self.rows["clip"].null_count == len(self.rows):
+            raise FileNotFoundError(
+                f"`benchmark.clips` must hold MELD's clips (train_splits/dia0_utt0.mp4, ...), but "
+                f"{path!r} holds none: unpack MELD.Raw.tar.gz and the archives in it, or take "
+                "`benchmark.modalities=[text]`."
+            )
+
     def analyze(self, cluster: Cluster) -> None:
         """Analyse what has not been analysed yet."""
         wanted = self._wanted()

@@ -55,7 +55,8 @@ class Inner:
 
     def value(self, key: str) -> Any:  # noqa: ANN401
         """What the configuration has at a key."""
-        return OmegaConf.select(self._cfg(), key)
+        found = OmegaConf.select(self._cfg(), key)
+        return OmegaConf.to_container(found, resolve=True) if OmegaConf.is_config(found) else found
 
     def check(self, keys: Mapping[str, Domain]) -> None:
         """Refuse keys that the job does not have, and values that it cannot take.

@@ -168,12 +168,13 @@ class Sweep:
     def _tune(
         self, base: Trial, studies: Mapping[str, Study], first: dict[str, Any] | None
     ) -> None:
-        search = self.search
-        most = search.share.fits(self.cluster.machine())
+        search, machine = self.search, self.cluster.machine()
+        share = search.share.on(machine)
+        most = share.fits(machine)
         concurrent = most if search.concurrent is None else min(most, search.concurrent)
         if concurrent < 1:
             raise ValueError(
-                f"a trial takes {search.share.cpus} cores and {search.share.gpus:g} GPUs, but no "
+                f"a trial takes {share.cpus} cores and {share.gpus:g} GPUs, but no "
                 "node of the cluster has that for it: lower `sweep.share`."
             )
         left = sum(study.left for study in studies.values())
@@ -181,8 +182,8 @@ class Sweep:
         console.print(
             f"{search.trials} trials for each of {len(studies)} outer folds"
             + (f" ({stand} stand)" if stand else "")
-            + f", {concurrent} at a time with {search.share.cpus} cores"
-            + (f" and {search.share.gpus:g} GPUs" if search.share.gpus else "")
+            + f", {concurrent} at a time with {share.cpus} cores"
+            + (f" and {share.gpus:g} GPUs" if share.gpus else "")
             + " each; then the best and the default parameters predict what each fold holds out."
             + (" Trial 0 is the configuration as it stands." if first else "")
         )
@@ -191,7 +192,7 @@ class Sweep:
                 tune(
                     study,
                     replaced(base, fold=name),
-                    share=search.share,
+                    share=share,
                     concurrent=concurrent,
                     halving=search.halving,
                 )

@@ -93,6 +93,8 @@ def apart(learn: Rows, judge: Rows, groups: Sequence[str]) -> tuple[Rows, Rows]:
 
 
 def _parts(truth: Rows, groups: Sequence[str], count: int, seed: int) -> list[tuple[Rows, Rows]]:
+    if np.bincount(truth).max() < count:  # no label is met in each part: none can be spread
+        truth = np.zeros_like(truth)
     splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The least populated class")

@@ -88,18 +88,21 @@ class Run:
             cluster=self.cluster,
             share=self.fold,
             common=placed(self.training, self.fold),
-            progress=_say,
+            progress=self._done,
         )
-        for name in names:
-            remove(self.training.states / f"{name}.pt")
         return pa.concat_tables(pieces.values())
+
+    def _done(self, progress: Progress) -> None:
+        """A fold's predictions stand: its state, four times the weights, is needed no more."""
+        remove(self.training.states / f"{progress.name}.pt")
+        _say(progress)
 
     def _kept(self) -> Final:
         """Train on all rows, and write the network as a file that runs without torch."""
         from .export import export  # needs torch
 
         training, crew = self.training, self.final or Crew()
-        folder = Path(self.out) / "final" / training.hash()
+        folder = Path(str(self.folder)) / "final" / training.hash()
         checkpoint, _ = fit(
             train,
             (placed(training, crew.share), folder),

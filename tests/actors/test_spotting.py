@@ -127,6 +127,13 @@ def test_a_slow_video_is_refused_and_a_middling_one_warned_of(film: Path) -> Non
     assert warned["candidates"]
 
 
+def test_where_the_file_does_not_say_its_rate_the_frames_do(film: Path, tmp_path: Path) -> None:
+    assert spotted(row(film, fps=None))["candidates"] == spotted(row(film))["candidates"]
+    slow = tiny_micro.film(tmp_path / "a.mp4", tiny_micro.scene(PERSON, 30, SIZE), 20)
+    with pytest.raises(ValueError, match=r"at least 25 frames per second, but .* has 20: leave"):
+        spotted(row(slow, fps=None))
+
+
 @pytest.mark.parametrize("some", [[], None])
 def test_without_faces_the_file_is_not_read(some: list | None) -> None:
     table = row(Path("nowhere.mp4")).drop_columns(["signals"])

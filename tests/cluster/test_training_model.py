@@ -8,8 +8,8 @@ import sys
 import time
 from pathlib import Path
 
-import cloudpickle
 import pytest
+import ray.cloudpickle
 
 pytest.importorskip("torch")
 pytest.importorskip("ray.train")
@@ -22,7 +22,7 @@ from mien.jobs.training.task import Training, loaded
 from mien.jobs.training.worker import HISTORY, STATE, train
 
 pytestmark = [pytest.mark.models, pytest.mark.ray]
-cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers do not see the tests
+ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers do not see the tests
 
 DRIVER = """
 import sys
@@ -57,7 +57,10 @@ def losses(history: Path) -> list[tuple[float, float]]:
 
 
 def plain(training: Training) -> list[tuple[float, float]]:
-    """The same training without Ray."""
+    """The same training without Ray, with as many threads as a worker has."""
+    import torch
+
+    torch.set_num_threads(1)
     epochs = training.fit().run(training.examples, *training.parted())
     return [(epoch.train_loss, epoch.validation_loss) for epoch in epochs]
 

@@ -46,6 +46,12 @@ def test_the_largest_face_of_each_frame_in_a_span(run: Path) -> None:
     assert source.name == "labels"
 
 
+def test_a_run_without_faces_is_named(run: Path) -> None:
+    (run / "run.json").write_text(json.dumps({"tables": {}}))
+    with pytest.raises(ValueError, match="must have a table `watch`"):
+        labelled(run, "talk-1,sad,bo,,").survey()
+
+
 def test_a_crop_that_was_not_retained_cannot_be_read(run: Path) -> None:
     source = labelled(run, "talk-1,sad,bo,,")
     rows = source.survey()

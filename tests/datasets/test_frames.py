@@ -2,6 +2,8 @@
 
 import logging
 import pickle
+import struct
+import zlib
 from pathlib import Path
 
 import cv2
@@ -69,6 +71,14 @@ def test_a_broken_picture_is_a_failed_row(
     assert any("no picture that can be decoded" in row["error_message"] for row in failed)
     assert "2 of 8 frames cannot be read" in caplog.text
     assert len(examples(made.rows)) == 6
+
+
+def test_a_picture_larger_than_opencv_takes_is_an_error() -> None:
+    content = bytearray(jpeg(np.zeros((8, 8, 3), np.uint8)))
+    content[16:24] = struct.pack(">II", 60_000, 60_000)  # width and height, in a PNG's header
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    with pytest.raises(ValueError, match="cannot be decoded"):
+        picture(bytes(content), 16)
 
 
 def test_nothing_to_read_is_an_error(folder: Path, tmp_path: Path) -> None:

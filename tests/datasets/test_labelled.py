@@ -68,6 +68,19 @@ def test_a_table_of_labels(tmp_path: Path) -> None:
     assert (rows[2]["person"], rows[2]["video"]) == ("v2", "v2")
 
 
+def test_videos_of_one_name_are_not_mixed(tmp_path: Path) -> None:
+    shots = [f"{who}{at}.jpg,sad,{who},v1,{at}" for at in range(3) for who in ("al", "bo")]
+    rows = table(tmp_path, "file,label,person,video,time_s", *shots).survey()
+    assert rows["person"].to_pylist() == ["al"] * 3 + ["bo"] * 3
+    assert examples(rows, length=3)["frames"].to_pylist() == [[0, 1, 2], [3, 4, 5]]
+
+
+def test_odd_digits_in_a_name_are_letters(tmp_path: Path) -> None:
+    touched(tmp_path, "sad/bo/1²3.jpg", "sad/bo/1²2.jpg")
+    rows = Folder(path=str(tmp_path)).survey()
+    assert [Path(uri).name for uri in rows["uri"].to_pylist()] == ["1²2.jpg", "1²3.jpg"]
+
+
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
@@ -75,7 +88,12 @@ def test_a_table_of_labels(tmp_path: Path) -> None:
         (("file,person", "a.jpg,bo"), "must have a column 'label'"),
         (("file,label,person", "a.jpg,,bo"), "line 2 .* must have a `label`"),
         (("file,label,person,time_s", "a.jpg,sad,bo,soon"), "number of seconds, but is 'soon'"),
+        (("file,label,person,time_s", "a.jpg,sad,bo,nan"), "number of seconds, but is 'nan'"),
         (("file,label,person",), "must have lines below its header"),
+        (
+            ("file,label,person,video", "a.jpg,sad,bo,v1", "b.jpg,sad,,v1"),
+            "line 3 .* must name a `person`, as other lines of the video 'v1' do",
+        ),
         (("file,label,person", "a.jpg,sad,bo", "a.jpg,happy,bo"), "twice: as 'sad' and 'happy'"),
     ],
 )

@@ -80,6 +80,14 @@ def test_a_folder_that_holds_no_tree_or_two_is_refused(tmp_path: Path, trees: Pa
         Smic(folder=str(tmp_path)).load()
 
 
+def test_of_raw_and_cropped_frames_one_is_named(tmp_path: Path, trees: Path) -> None:
+    shutil.copytree(trees / "casme2", tmp_path, dirs_exist_ok=True)
+    shutil.copytree(tmp_path / "Cropped", tmp_path / "Raw")
+    with pytest.raises(ValueError, match="give the name of one as `frames`"):
+        list(Casme2(folder=str(tmp_path)).clips())
+    assert len(list(Casme2(folder=str(tmp_path), frames="Raw").clips())) == 10
+
+
 def test_mmew_has_frames_counted_from_0_and_action_units(trees: Path) -> None:
     rows = by_clip(Mmew(folder=str(trees / "mmew")).load().clips)
     one = rows["S02-04-001"]

@@ -177,6 +177,12 @@ def test_tuning_sees_training_persons_only() -> None:
     assert set.union(*(a | b for a, b in SEEN)) == {"s00", "s01", "s03", "s04"}
 
 
+def test_two_persons_are_too_few_to_choose_on() -> None:
+    job = Job(Peak(epochs=3), clips(2, 6), Folding(choice="inner"))
+    with pytest.raises(ValueError, match="at least 2 of them, but there is only 's00'"):
+        left_out("s01", job)
+
+
 def test_a_fold_does_not_depend_on_the_others() -> None:
     samples = clips(4, 6)
     alone = left_out("s02", Job(Coin(), samples, Folding()))

@@ -198,6 +198,9 @@ def test_the_tables_hold_baselines_and_dated_anchors_of_test(outcome: Outcome) -
     assert len(anchors) > 15
     assert all(r["split"] == "test" and r["source"] and r["date"] and r["note"] for r in anchors)
     assert all(0.3 < r["value"] < 0.75 and r["low"] is None for r in anchors)
+    (mister,) = (r for r in anchors if r["system"] == "MiSTER-E")
+    assert (mister["value"], mister["source"]) == (0.679, "arXiv 2602.23300")
+    assert "its abstract has 0.695" in mister["note"]
     own = next(r for r in rows if r["system"] == "words" and r["metric"] == "weighted_f1")
     assert own["low"] < own["value"] < own["high"]
     assert (own["rows"], own["groups"]) == (360, 60)
@@ -339,6 +342,10 @@ def test_a_dialogue_on_both_sides_is_refused(release: Path) -> None:
         ({"fused": "other"}, r"`benchmark.fused` must name what there is \(words\)"),
         ({"zero_shot": ["claude"]}, "`benchmark.zero_shot` must name what there is"),
         ({"parts": 1}, "`benchmark.parts` must be at least 2, but is 1"),
+        (
+            {"modalities": ["text", "audio"], "clips": "c", "fusions": ()},
+            "`benchmark.fusions` must name a way to fuse",
+        ),
     ],
 )
 def test_a_wrong_configuration_is_refused(fields: dict, message: str, tmp_path: Path) -> None:
@@ -350,6 +357,13 @@ def test_a_release_without_a_split_to_judge_is_refused(tmp_path: Path) -> None:
     write(tmp_path, {"train": 4})
     with pytest.raises(ValueError, match="one of dev and test, but has train"):
         judged(built(tmp_path), tmp_path / "run")
+
+
+def test_a_folder_without_clips_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, {"train": 4, "dev": 2})
+    wrong = built(tmp_path, clips=str(tmp_path), modalities=("text", "audio"))
+    with pytest.raises(FileNotFoundError, match=r"`benchmark.clips` must hold MELD's"):
+        wrong.prepare(Cluster(), tmp_path / "run")
 
 
 # ------------------------------------------------------------------------------------ real clips

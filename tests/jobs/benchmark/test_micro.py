@@ -19,7 +19,7 @@ from mien.actors.clip_flow import ClipFlow
 from mien.actors.flow import Dis
 from mien.cluster import tasks
 from mien.cluster.session import Cluster, session
-from mien.datasets.micro_sets import Smic
+from mien.datasets.micro_sets import SMIC_COUNTS, THREE, Smic
 from mien.datasets.schema import CLIP_FLOW, KEY, OUTCOME
 from mien.datasets.table import Table
 from mien.jobs.benchmark.loso import Folding
@@ -31,6 +31,7 @@ from mien.jobs.evaluation.outcome import Outcome
 from mien.jobs.evaluation.predictions import of
 from mien.jobs.evaluation.record import Record
 from mien.jobs.evaluation.save import save
+from mien.jobs.evaluation.scores import scores
 
 MODELS: Any = None  # no system of this benchmark uses the profile's actors
 
@@ -192,10 +193,10 @@ def test_the_trivial_baseline_has_its_closed_form(outcome: Outcome) -> None:
 
 def test_the_trivial_baseline_of_the_real_set() -> None:
     """Of 70, 51 and 43 clips: (2 * 70 / (140 + 94)) / 3."""
-    truth = ["n"] * 70 + ["p"] * 51 + ["s"] * 43
-    kept: Any = {"average": "macro", "zero_division": 0}
-    found = f1_score(truth, ["n"] * 164, **kept)
-    assert found == pytest.approx(0.1994, abs=5e-5)
+    truth = [label for label, count in SMIC_COUNTS.items() for _ in range(count)]
+    found = scores(truth, ["negative"] * 164, THREE)
+    assert found.uf1 == pytest.approx(0.1994, abs=5e-5)
+    assert found.uar == pytest.approx(0.3333, abs=5e-5)
 
 
 @pytest.mark.usefixtures("here")
@@ -293,6 +294,12 @@ def test_a_class_that_was_not_learnt_is_never_given(samples: Samples) -> None:
     assert step.scores.shape == (2, 3)
     assert np.isneginf(step.scores[:, 2]).all()
     assert (step.scores.argmax(1) == judge.truth).any()
+
+
+def test_where_all_clips_have_one_label_it_is_given(samples: Samples) -> None:
+    learn, judge = samples.of(samples.truth == 1).split(["s01"])
+    (step,) = FlowSvm().steps(learn, judge, 0)
+    assert set(step.scores.argmax(1)) == {1}
 
 
 def test_blocks_are_means() -> None:

@@ -32,7 +32,9 @@ def test_the_interval_holds_the_value_and_narrows_with_groups() -> None:
     assert many is not None
     assert few.low < few.value < few.high
     truth, scores, _ = drawn(0)
-    wanted = [roc_auc_score([t == x for t in truth], scores[:, i]) for i, x in enumerate(LABELS)]
+    wanted = [
+        float(roc_auc_score([t == x for t in truth], scores[:, i])) for i, x in enumerate(LABELS)
+    ]
     assert few.value == pytest.approx(np.mean(wanted))
     assert many.high - many.low < few.high - few.low
     assert area(*drawn(0), LABELS, resamples=300) == few

@@ -30,6 +30,13 @@ def test_a_trial_is_the_configuration_with_a_few_other_values(inner: Inner) -> N
     assert inner.value("benchmark.window_s") == 1.0
 
 
+def test_a_list_of_the_configuration_is_found_among_the_choices() -> None:
+    inner = Inner(name="toy", config=yaml.safe_dump({"job": {"before": [0.5, 0.3]}}))
+    value = inner.value("job.before")
+    assert type(value) is list  # it is written as JSON with the trial
+    assert Choice(of=[[], [0.5, 0.3]]).holds(value)
+
+
 @pytest.mark.parametrize(
     ("key", "message"),
     [

@@ -16,7 +16,8 @@ from mien.jobs.sweep.report import DEFAULT, TUNED, Fold, outcome
 from mien.jobs.sweep.search import Search
 from mien.jobs.sweep.study import Study, read
 
-pytestmark = pytest.mark.models  # Optuna
+pytest.importorskip("optuna")
+pytestmark = pytest.mark.models
 
 DOMAINS = {"benchmark.x": Uniform(low=0, high=1), "benchmark.c": LogUniform(low=1e-4, high=10)}
 

@@ -22,6 +22,8 @@ from mien.jobs.sweep.job import Sweep
 from mien.jobs.sweep.search import Search
 from mien.jobs.sweep.study import Study
 
+pytest.importorskip("optuna")
+pytest.importorskip("ray.tune")
 pytestmark = [
     pytest.mark.models,
     pytest.mark.ray,

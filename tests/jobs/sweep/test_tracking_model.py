@@ -8,6 +8,7 @@ from mien.cluster.tuning import Tried
 from mien.jobs.sweep import tracking
 from mien.jobs.sweep.tracking import Tracking
 
+pytest.importorskip("mlflow")
 pytestmark = [
     pytest.mark.models,
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # MLflow's use of SQLAlchemy

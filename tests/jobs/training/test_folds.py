@@ -52,6 +52,16 @@ def test_labels_are_spread_over_the_folds() -> None:
         assert set(truth[protocol.outer(name, truth, groups)[1]]) == {0, 1}
 
 
+def test_labels_too_rare_to_be_spread_are_parted_all_the_same() -> None:
+    groups, truth = [f"p{i}" for i in range(12)], np.arange(12) % 4  # one clip of each person
+    protocol = Protocol()
+    held = [protocol.outer(name, truth, groups) for name in protocol.names(groups)]
+    assert sorted(row for _, judge in held for row in judge) == list(range(12))
+    assert all(
+        len(stop) for stop in (protocol.within(learn, truth, groups)[1] for learn, _ in held)
+    )
+
+
 def test_a_group_on_both_sides_is_named() -> None:
     with pytest.raises(ValueError, match="one side of a split, but 'bo' does not"):
         apart(np.array([0, 1]), np.array([2]), ["ann", "bo", "bo"])
