@@ -237,7 +237,10 @@ def _got(answer: Any, name: str, folder: Place) -> tuple[str, pa.Table, float]: 
 
 
 def _piece(
-    shared: tuple[Callable[[Item, Common], pa.Table], Common], item: Item, cpus: int, gpus: float
+    shared: tuple[Callable[[Item, Common], pa.Table], Common],
+    item: Item,
+    cpus: int,
+    gpus: float | None,
 ) -> tuple[pa.Table, float]:
     """In a worker: one piece, with as many threads as it has cores."""
     if not gpus:  # Ray hides no device: pieces would crowd onto the first one, uncounted

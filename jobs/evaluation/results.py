@@ -103,7 +103,8 @@ def measured(
 ) -> pa.Table:
     """Judge every system on one split, with intervals by group.
 
-    Folds are pooled: a value is of all rows together, not an average over folds.
+    Folds are pooled: a value is of all rows together, not an average over folds. Where all rows are
+    of one group there is no interval.
 
     Args:
         benchmark: What was asked.
@@ -148,7 +149,9 @@ def measured(
                     )
                 if one is None:
                     continue
-                found = {"value": one.value, "low": one.low, "high": one.high, "level": level}
+                found: dict[str, Any] = {"value": one.value}
+                if len(set(groups)) > 1:  # of one group nothing can be drawn
+                    found |= {"low": one.low, "high": one.high, "level": level}
                 yield {
                     "benchmark": benchmark,
                     "system": system,

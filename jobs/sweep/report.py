@@ -194,6 +194,9 @@ def _notes(
         labels,
         metric,
     )
+    sure = f"[{apart.low:+.4f}, {apart.high:+.4f}], p = {apart.p:.3f} (paired bootstrap by group)"
+    if len(set(tuned["group"].to_pylist())) < 2:
+        sure = "(all of them are of one group: no interval)"
     tried = [one for fold in folds for one in fold.study.tried]
     counts = {
         state: sum(one.state == state for one in tried)
@@ -207,8 +210,7 @@ def _notes(
         f"stopped early, {counts['failed']} failed.",
         "The number to report is that of the rows held out, which no trial saw. The inner score "
         "is the best of many by itself, and so too good.",
-        f"Tuned less default on the rows held out, {metric}: {apart.value:+.4f} "
-        f"[{apart.low:+.4f}, {apart.high:+.4f}], p = {apart.p:.3f} (paired bootstrap by group).",
+        f"Tuned less default on the rows held out, {metric}: {apart.value:+.4f} {sure}.",
     ]
 
 

@@ -119,6 +119,9 @@ class Fit:
 
         Yields:
             Each epoch, when it is over.
+
+        Raises:
+            ArithmeticError: Training diverged from the first epoch on.
         """
         weights = self._weights(examples, learn)
         while not self.done:
@@ -128,6 +131,11 @@ class Fit:
             if keep:
                 keep(self.state())
             yield epoch
+        if self._best["loss"] == float("inf"):
+            raise ArithmeticError(
+                "no epoch had a finite validation loss: lower `head_rate` and `backbone_rate` of "
+                "`model.phases`."
+            )
         self.network.load_state_dict(self._best["weights"])
         self.network.freeze(False)
         self.network.eval()

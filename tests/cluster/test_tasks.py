@@ -31,12 +31,13 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
         function: Callable, todo: dict, common: dict, *_: object
     ) -> Iterator[tuple[str, pa.Table, float]]:
         for name, item in todo.items():
-            yield name, *tasks._piece((function, common), item, 1)  # pyright: ignore[reportPrivateUsage]
+            yield name, *tasks._piece((function, common), item, 1, 0.0)  # pyright: ignore[reportPrivateUsage]
 
     monkeypatch.setattr(tasks, "_answers", answers)
     monkeypatch.setattr(tasks, "session", lambda cluster: nullcontext())
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         monkeypatch.setenv(name, os.environ.get(name, "1"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
 
 
 @pytest.mark.usefixtures("here")
@@ -49,6 +50,7 @@ def test_a_run_that_was_ended_takes_up_the_rest(tmp_path: Path) -> None:
     said: list[Progress] = []
     done = run(squared, SUBJECTS, tmp_path, cluster=Cluster(), common=common, progress=said.append)
     assert common["calls"] == [3]  # the others stood
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == ""  # no share of a device, none to be seen
     assert [(one.name, one.done, one.total) for one in said] == [
         ("s01", 1, 3),
         ("s02", 2, 3),

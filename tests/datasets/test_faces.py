@@ -70,6 +70,7 @@ def test_a_crop_that_was_not_retained_cannot_be_read(run: Path) -> None:
         ("talk-1,sad,,0,2", "line 2 .* must name a `person`: without it"),
         ("other,sad,bo,0,2", "'other' names 0: give its `video_id`"),
         ("talk-1,sad,bo,2,3", "no face of the run"),
+        ("talk-1,sad,bo,3,2", r"`stop_s` must be greater than `start_s` \(3\), but is 2 \(line 2"),
     ],
 )
 def test_a_wrong_label_is_refused(run: Path, line: str, message: str) -> None:

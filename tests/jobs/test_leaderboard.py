@@ -111,7 +111,16 @@ def test_of_one_configuration_the_newest_run_is_shown(tmp_path: Path, made: Made
     assert "the newest of 2 runs" in html
 
 
-@pytest.mark.parametrize(("split", "said"), [("test", True), ("loso", True), ("dev", False)])
+@pytest.mark.parametrize(
+    ("split", "said"),
+    [
+        ("test", True),
+        ("loso", True),
+        ("dev", False),
+        ("dev, three sentiments", False),
+        ("inner", False),
+    ],
+)
 def test_looks_at_the_rows_that_judge_are_counted(
     tmp_path: Path, made: Made, split: str, said: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -50,6 +50,13 @@ def test_every_system_is_judged_with_its_kind_and_interval() -> None:
     assert (b["kind"], b["metric"], b["value"]) == ("baseline", "accuracy", 0.5)
 
 
+def test_one_group_has_no_interval() -> None:
+    alone = said("a", ["joy", "joy", "joy", "fear"], groups=["x"] * 4)
+    (row,) = judged(alone, metrics=["accuracy"]).to_pylist()
+    assert (row["low"], row["high"], row["level"], row["groups"]) == (None, None, None, 1)
+    assert 0 < row["value"] < 1
+
+
 def test_folds_are_pooled() -> None:
     rows = said("a", ["joy", "joy", "joy", "fear"], fold=["s1", "s2", "s2", "s2"], split="loso")
     (one,) = judged(rows, split="loso", metrics=["uar"]).to_pylist()

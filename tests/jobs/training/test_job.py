@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_module
 from hydra.utils import instantiate
 
 from mien.actors import packages
-from mien.cluster.tasks import Share
+from mien.cluster.tasks import Progress, Share
 from mien.datasets.faces import Faces
 from mien.datasets.labelled import Folder
 from mien.jobs.progress import console
@@ -61,6 +61,15 @@ def test_each_epoch_is_told_once(tmp_path: Path) -> None:
     assert said.get().count("epoch 1:") == 1
     assert said.get().count("epoch 2:") == 1
     assert "validation loss 2.000" in said.get()
+
+
+def test_the_state_of_a_fold_goes_once_its_answers_stand(tmp_path: Path) -> None:
+    run = built("data.path=frames")
+    run.training._states = tmp_path  # pyright: ignore[reportPrivateUsage]
+    for name in ("r1f1.pt", "r1f2.pt"):
+        (tmp_path / name).write_bytes(b"")
+    run._done(Progress("r1f1", 1, 2, 3.0))  # pyright: ignore[reportPrivateUsage]
+    assert [path.name for path in tmp_path.iterdir()] == ["r1f2.pt"]
 
 
 def test_without_a_share_of_a_gpu_none_is_taken() -> None:

@@ -129,6 +129,14 @@ def test_it_stops_when_nothing_gets_better(examples: Examples) -> None:
     assert [epoch.best for epoch in epochs] == [True, False, False]
 
 
+def test_a_training_that_diverges_says_so(examples: Examples) -> None:
+    network = tiny_training.plain()
+    torch.nn.init.constant_(network.head()[0], float("nan"))
+    fit = Fit(network, ONE, schedule(), 8)
+    with pytest.raises(ArithmeticError, match="no epoch had a finite validation loss: lower"):
+        list(fit.run(examples, np.arange(16), np.arange(16, 32)))
+
+
 def test_the_rate_follows_cosines_with_restarts(examples: Examples) -> None:
     phases = {"all": TrainPhase(epochs=7, head_rate=1e-2, backbone_rate=1e-2)}
     plan = schedule(restart_epochs=2, patience=7, least_rate=1e-6)
