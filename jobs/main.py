@@ -57,6 +57,7 @@ PATHS = {
     "data.run",
     "models.dir",
     "profile.dir",
+    "sweep.features",
 }
 """Keys whose value is taken as it stands, whatever characters the path has."""
 

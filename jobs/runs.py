@@ -15,7 +15,7 @@ from .evaluation.results import RESULTS
 from .evaluation.save import RESULT
 from .status import RECORD
 
-CONTENT = {"features", "tables", "videos", "cuts", "media"}
+CONTENT = {"clips", "cuts", "features", "folds", "judged", "media", "tables", "trials", "videos"}
 """Folders inside a run: no other run is looked for there."""
 
 

@@ -19,7 +19,7 @@ from ...cluster.session import Cluster
 from ...datasets.emodb import EMOTIONS, HIGH_AROUSAL, EmoDb
 from ...datasets.schema import KEY
 from ...datasets.store import Place
-from ..evaluation.extract import Extraction, feature_phase
+from ..evaluation.extract import Extraction, digest, feature_phase
 from ..evaluation.outcome import Outcome
 from ..evaluation.predictions import predictions
 from ..evaluation.results import measured
@@ -108,6 +108,11 @@ class Voice:
                 f"`path` must hold clips of at least 3 speakers, but has {len(self.folds())} "
                 f"({self.path!r})."
             )
+
+    def data(self) -> str:
+        """Hash of the list of clips."""
+        assert self._clips is not None
+        return digest(self._clips)
 
     def folds(self) -> list[str]:
         """The speakers, each held out once."""

@@ -18,7 +18,7 @@ from ...cluster.session import Cluster
 from ...datasets.meld import EMOTIONS, UTTERANCES
 from ...datasets.meld import Meld as Release
 from ...datasets.store import Place, place
-from ..evaluation.extract import Extraction, feature_phase
+from ..evaluation.extract import Extraction, digest, feature_phase
 from ..evaluation.outcome import Outcome
 from ..evaluation.predictions import predictions
 from ..profile import Profile
@@ -112,6 +112,10 @@ class Meld:
         }
         clips = self._clips(UTTERANCES.empty_table(), place("."))
         return content_hash([sorted(texts), clips.identity() if clips else []])[:12]
+
+    def data(self) -> str:
+        """Hash of the rows."""
+        return digest(self.systems.rows)
 
     def prepare(self, cluster: Cluster, folder: Place) -> None:
         """Read the CSVs, embed the texts, analyse the clips.
@@ -256,6 +260,9 @@ class Meld:
         """
         names = {name: name for name in self._heard_and_seen()}
         texts = self.systems.texts
+        if not texts and not names:
+            reasons = "; ".join(f"{name}: {why}" for name, why in self._absent.items())
+            raise ValueError(f"none of `benchmark.modalities` can be judged here ({reasons}).")
         if not texts:
             return names
         chosen = self.fused if self.fused in texts else None

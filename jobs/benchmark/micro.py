@@ -18,7 +18,7 @@ from ...cluster.phase import plain
 from ...cluster.session import Cluster
 from ...datasets.micro import Released
 from ...datasets.store import Place
-from ..evaluation.extract import Extraction, feature_phase
+from ..evaluation.extract import Extraction, digest, feature_phase
 from ..evaluation.outcome import Outcome
 from ..evaluation.predictions import predictions
 from ..profile import Profile
@@ -80,6 +80,7 @@ class Micro:
     notes: Sequence[str] = ()
     headline: str = field(default="uf1", init=False)
     samples: Samples | None = field(default=None, init=False, repr=False)
+    _rows: str = field(default="", init=False, repr=False)
     _said: list[str] = field(default_factory=list, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -114,7 +115,12 @@ class Micro:
         with Extraction(cluster, folder) as extraction:
             features = extraction.table("clip_flow", {"flow": self.flow}, clips)
         self.samples = gathered(clips, features, self.labels)
+        self._rows = digest(clips)
         self._said = [*released.warnings, *_lacking(clips, self.samples)]
+
+    def data(self) -> str:
+        """Hash of the list of clips."""
+        return self._rows
 
     def folds(self) -> list[str]:
         """The persons."""

@@ -32,6 +32,10 @@ class Task(Protocol):
         """
         ...
 
+    def data(self) -> str:
+        """Hash of the rows that `prepare` read, labels included."""
+        ...
+
     def folds(self) -> list[str]:
         """Names of the outer folds, each held out once."""
         ...

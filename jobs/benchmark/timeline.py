@@ -15,6 +15,7 @@ import pyarrow.csv as csv
 import pyarrow.parquet as pq
 from omegaconf import OmegaConf
 
+from ...actors.answers import content_hash
 from ...cluster.session import Cluster
 from ...datasets.schema import LABELS
 from ...datasets.store import Place
@@ -100,6 +101,10 @@ class Timeline:
                 f"but is {self.parts}."
             )
         self._evidence = {video: found[video] for video in self._spans}
+
+    def data(self) -> str:
+        """Hash of the labelled spans."""
+        return content_hash(self._spans)
 
     def folds(self) -> list[str]:
         """Names of the parts."""

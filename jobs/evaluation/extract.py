@@ -1,5 +1,6 @@
 """Features that benchmarks and training read: made once, as tables of a run."""
 
+import hashlib
 from collections.abc import Mapping
 from contextlib import ExitStack
 from types import TracebackType
@@ -110,6 +111,14 @@ class Extraction:
         trace: TracebackType | None,
     ) -> None:
         self._stack.close()
+
+
+def digest(rows: pa.Table) -> str:
+    """Names the content of a table, whatever its chunks."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, rows.schema) as writer:
+        writer.write_table(rows.combine_chunks())
+    return hashlib.sha256(sink.getvalue()).hexdigest()[:12]
 
 
 def feature_phase(

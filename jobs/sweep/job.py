@@ -89,7 +89,7 @@ class Sweep:
             task = self.inner.task()
             task.prepare(self.cluster, self._features)
             first = self._first(self.inner, domains)
-            key = self._key(base)
+            key = self._key(base, task.data())
             studies = self._studies(key, self.search.folds(task.folds()), first)
             left = sum(study.left for study in studies.values())
             with session(self.cluster) if left else nullcontext():
@@ -135,11 +135,12 @@ class Sweep:
             )
         return None if outside else values
 
-    def _key(self, base: Trial) -> str:
+    def _key(self, base: Trial, data: str) -> str:
         """Names what changes the trials: a folder of theirs."""
         return hashed(
             config_hash(base.inner.config),
             sorted(base.extractions),
+            data,
             {key: [type(one).__name__, one] for key, one in self.search.domains.items()},
             self.search.seed,
             self.search.halving,

@@ -17,6 +17,7 @@ from ...cluster.session import Cluster
 from ...datasets import store
 from ...datasets.frames import decode, identity, listen
 from ...datasets.labelled import Source, examples
+from ..evaluation.extract import digest
 from ..evaluation.predictions import predictions
 from ..evaluation.scores import METRICS
 from .folds import Protocol, Rows
@@ -138,6 +139,10 @@ class Training:
             length=self.model.frames,
         )
         self._states = Path(str(folder)) / "folds" / self.hash()
+
+    def data(self) -> str:
+        """Hash of the examples with their labels, and of the files that were decoded."""
+        return f"{digest(self.examples.table)} {self.examples.frames.folder.name}"
 
     def folds(self) -> list[str]:
         """Names of the outer folds."""

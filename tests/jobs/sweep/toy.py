@@ -48,6 +48,9 @@ class Quadratic:
     def prepare(self, cluster: object, folder: object) -> None:
         self.prepared.append(str(folder))
 
+    def data(self) -> str:
+        return "as ever"
+
     def folds(self) -> list[str]:
         return ["a", "b/c"]
 
@@ -92,6 +95,9 @@ class Noise:
 
     def prepare(self, cluster: object, folder: object) -> None:
         pass
+
+    def data(self) -> str:
+        return "as ever"
 
     def folds(self) -> list[str]:
         return ["a", "b", "c", "d"]
