@@ -65,6 +65,9 @@ for _clips in ("temporal_vit", "multimodal"):
     SMALL[_clips]["spatial_parameters"] = SMALL["tiny_vit"]
 SIDE_PX = 48
 REPEATS = 5
+EPOCH_ROWS = 512
+"""Of an epoch in the comparison of loops: ours keeps the best weights after each, which with few
+rows weighs more than training them."""
 
 
 def training(path: Path, run: Path, network: str, epochs: int, full: bool) -> Training:
@@ -165,6 +168,7 @@ def loops(folder: Path) -> list[dict[str, Any]]:
     for network in ("improved_cnn", "tiny_vit", "resnet50"):
         made = training(path, folder / "run", network, REPEATS + 1, False)
         learn, stop = made.parted()
+        learn = np.resize(learn, EPOCH_ROWS)
         fit = Fit(made.model.build(len(made.labels)), made.model.phases, made.schedule, 16)
         theirs, count = plain(made, learn)
         theirs()

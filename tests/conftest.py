@@ -14,6 +14,9 @@ from hypothesis import settings
 
 ROOT = Path(__file__).parents[1]
 
+os.environ.setdefault("RAY_AUTH_MODE", "token")
+"""What `ray.init` comes to by itself. It is said before anything imports Ray, which keeps what it
+read first: with raylets of another mode a process cannot talk."""
 os.environ.pop("COLUMNS", None)  # pytest-xdist sets it, and what is printed would be that narrow
 settings.register_profile("patient", deadline=None)  # a loaded machine is no failure
 settings.load_profile("patient")

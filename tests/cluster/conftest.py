@@ -1,7 +1,6 @@
 """Doubles are pickled by value: workers do not see the tests' folder."""
 
 import importlib.util
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,10 +10,6 @@ import cloudpickle
 import pytest
 
 from mien.cluster import settings  # noqa: F401 # pyright: ignore[reportUnusedImport] - before Ray
-
-os.environ.setdefault("RAY_AUTH_MODE", "token")
-"""What `ray.init` comes to by itself; said before Ray reads it, once, for the whole process: it
-keeps what it read, and raylets of another mode than its own it cannot talk to."""
 
 
 @pytest.fixture(scope="session")
