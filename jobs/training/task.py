@@ -55,6 +55,7 @@ class Training:
     sound_s: float = 5.0
     headline: str = "balanced_accuracy"
     _examples: "Examples | None" = field(default=None, init=False, repr=False)
+    _origin: str = field(default="", init=False, repr=False)
     _states: Path | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -96,13 +97,14 @@ class Training:
         return identity(self.data, self.model.size_px)
 
     def hash(self) -> str:
-        """Names what changes the predictions: model, protocol, schedule and the frames found."""
+        """Names what changes the predictions: model, weights, protocol, schedule and frames."""
         schedule = {k: v for k, v in asdict(self.schedule).items() if k not in _SPEED}
         content = {
             "version": VERSION,
             "model": asdict(replace(self.model, phases=dict(self.model.phases))),
             "protocol": asdict(self.protocol),
             "schedule": schedule,
+            "origin": self._origin,
             "frames": self.examples.frames.folder.name,
             "sound": self.examples.sounds and self.examples.sounds.path.name,
         }
@@ -124,6 +126,7 @@ class Training:
             return
         from .data import Examples  # needs torch
 
+        self._origin = self.model.build(2, self.schedule.seed).trunk.origin  # or it is refused now
         frames = decode(self.data, self.model.size_px, folder, progress)
         found = examples(frames.rows, self.model.frames)
         labels = tuple(sorted(pc.unique(found["label"]).to_pylist()))
