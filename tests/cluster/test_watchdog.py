@@ -248,9 +248,9 @@ def test_a_real_hog_makes_workers_wait_then_ends_the_run_and_a_later_one_resumes
     tmp_path: Path,
 ) -> None:
     now_gb = host().available_gb
-    if now_gb is None or now_gb < 7:
-        pytest.skip(f"a hog needs 7 GB, and {now_gb} GB are available")
-    soft_gb, hard_gb = now_gb - 2.5, now_gb - 4.0  # Ray and its workers take 1 GB
+    if now_gb is None or now_gb < 10:
+        pytest.skip(f"a hog needs 10 GB, and {now_gb} GB are available")
+    soft_gb, hard_gb = now_gb - 3.0, now_gb - 7.0  # Ray takes 1 GB, neighbours may take as much
     run = started(tmp_path, soft_gb, hard_gb)
     hog = subprocess.Popen(
         [sys.executable, "-c", HOG], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
