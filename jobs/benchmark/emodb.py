@@ -109,7 +109,7 @@ class Voice:
                 f"({self.path!r})."
             )
 
-    def data(self) -> str:
+    def content(self) -> str:
         """Hash of the list of clips."""
         assert self._clips is not None
         return digest(self._clips)

@@ -113,7 +113,7 @@ class Meld:
         clips = self._clips(UTTERANCES.empty_table(), place("."))
         return content_hash([sorted(texts), clips.identity() if clips else []])[:12]
 
-    def data(self) -> str:
+    def content(self) -> str:
         """Hash of the rows."""
         return digest(self.systems.rows)
 

@@ -118,7 +118,7 @@ class Micro:
         self._rows = digest(clips)
         self._said = [*released.warnings, *_lacking(clips, self.samples)]
 
-    def data(self) -> str:
+    def content(self) -> str:
         """Hash of the list of clips."""
         return self._rows
 

@@ -32,7 +32,7 @@ class Task(Protocol):
         """
         ...
 
-    def data(self) -> str:
+    def content(self) -> str:
         """Hash of the rows that `prepare` read, labels included."""
         ...
 

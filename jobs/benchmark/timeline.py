@@ -102,7 +102,7 @@ class Timeline:
             )
         self._evidence = {video: found[video] for video in self._spans}
 
-    def data(self) -> str:
+    def content(self) -> str:
         """Hash of the labelled spans."""
         return content_hash(self._spans)
 

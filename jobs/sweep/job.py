@@ -89,7 +89,7 @@ class Sweep:
             task = self.inner.task()
             task.prepare(self.cluster, self._features)
             first = self._first(self.inner, domains)
-            key = self._key(base, task.data())
+            key = self._key(base, task.content())
             studies = self._studies(key, self.search.folds(task.folds()), first)
             left = sum(study.left for study in studies.values())
             with session(self.cluster) if left else nullcontext():

@@ -143,7 +143,7 @@ class Training:
         )
         self._states = Path(str(folder)) / "folds" / self.hash()
 
-    def data(self) -> str:
+    def content(self) -> str:
         """Hash of the examples with their labels, and of the files that were decoded."""
         return f"{digest(self.examples.table)} {self.examples.frames.folder.name}"
 

@@ -48,7 +48,7 @@ class Quadratic:
     def prepare(self, cluster: object, folder: object) -> None:
         self.prepared.append(str(folder))
 
-    def data(self) -> str:
+    def content(self) -> str:
         return "as ever"
 
     def folds(self) -> list[str]:
@@ -96,7 +96,7 @@ class Noise:
     def prepare(self, cluster: object, folder: object) -> None:
         pass
 
-    def data(self) -> str:
+    def content(self) -> str:
         return "as ever"
 
     def folds(self) -> list[str]:

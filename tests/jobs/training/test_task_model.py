@@ -204,3 +204,13 @@ def test_the_network_that_is_kept_goes_on_from_its_checkpoint(
     assert first.said + second.said == wanted
     history = json.loads((tmp_path / HISTORY).read_text())
     assert [epoch["validation_loss"] for epoch in history] == wanted
+
+
+def test_another_label_is_other_content(tmp_path: Path) -> None:
+    content = tiny_training.training(tmp_path).content()
+    assert tiny_training.training(tmp_path).content() == content
+    picture = min((tmp_path / "set").rglob("*.*g"))
+    label, other = sorted(one.name for one in (tmp_path / "set").iterdir() if one.is_dir())[:2]
+    moved = tmp_path / "set" / other / picture.relative_to(tmp_path / "set" / label)
+    picture.rename(moved.with_stem("999"))
+    assert tiny_training.training(tmp_path).content() != content
