@@ -66,8 +66,7 @@ for _clips in ("temporal_vit", "multimodal"):
 SIDE_PX = 48
 REPEATS = 5
 EPOCH_ROWS = 512
-"""Of an epoch in the comparison of loops: ours keeps the best weights after each, which with few
-rows weighs more than training them."""
+"""Of an epoch in the comparison of loops: what is done once an epoch weighs less."""
 
 
 def training(path: Path, run: Path, network: str, epochs: int, full: bool) -> Training:
