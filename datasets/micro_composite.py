@@ -56,26 +56,9 @@ class Casme2:
 
     def clips(self) -> Iterator[Clip]:
         """One per row of the sheet, labelled with its emotion in lower case."""
-        root = below(self.folder, self.sheet, f"with {self.sheet}")
-        frames = (
-            root / self.frames
-            if self.frames
-            else below(str(root), "sub[0-9]*/*/", "sub01/EP02_01f", ONE)
-        )
         columns = ("OnsetFrame", "ApexFrame", "OffsetFrame")
-        names = ("Subject", "Filename", *columns, "Action Units", "Estimated Emotion")
-        for _, row in records(root / self.sheet, names):
-            subject = padded(row["subject"], "sub", 2)
-            clip = Clip(
-                dataset="casme2",
-                subject=subject,
-                clip=str(row["filename"]),
-                folder=frames / subject / str(row["filename"]),
-                fps=self.fps,
-                label=str(row["estimated emotion"]).lower(),
-            )
-            mark(clip, row, tuple(name.lower() for name in columns), "action units")
-            yield clip
+        where = ("sub[0-9]*/*/", "sub01/EP02_01f")
+        return _clips(self, "casme2", where, columns, prefix="sub", digits=2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,26 +79,36 @@ class Samm:
 
     def clips(self) -> Iterator[Clip]:
         """One per row of the sheet, labelled with its emotion in lower case."""
-        root = below(self.folder, self.sheet, f"with {self.sheet}")
-        frames = (
-            root / self.frames
-            if self.frames
-            else below(str(root), "[0-9]*/[0-9]*/", "006/006_1_2", ONE)
-        )
         columns = ("Onset Frame", "Apex Frame", "Offset Frame")
-        names = ("Subject", "Filename", *columns, "Action Units", "Estimated Emotion")
-        for _, row in records(root / self.sheet, names):
-            subject = padded(row["subject"], "", 3)
-            clip = Clip(
-                dataset="samm",
-                subject=subject,
-                clip=str(row["filename"]),
-                folder=frames / subject / str(row["filename"]),
-                fps=self.fps,
-                label=str(row["estimated emotion"]).lower(),
-            )
-            mark(clip, row, tuple(name.lower() for name in columns), "action units")
-            yield clip
+        where = ("[0-9]*/[0-9]*/", "006/006_1_2")
+        return _clips(self, "samm", where, columns, prefix="", digits=3)
+
+
+def _clips(
+    release: Casme2 | Samm,
+    dataset: str,
+    where: tuple[str, str],
+    columns: tuple[str, str, str],
+    *,
+    prefix: str,
+    digits: int,
+) -> Iterator[Clip]:
+    """One per row of a sheet; `where` is the pattern of the clips' folders, and an example."""
+    root = below(release.folder, release.sheet, f"with {release.sheet}")
+    frames = root / release.frames if release.frames else below(str(root), *where, ONE)
+    names = ("Subject", "Filename", *columns, "Action Units", "Estimated Emotion")
+    for _, row in records(root / release.sheet, names):
+        subject = padded(row["subject"], prefix, digits)
+        clip = Clip(
+            dataset=dataset,
+            subject=subject,
+            clip=str(row["filename"]),
+            folder=frames / subject / str(row["filename"]),
+            fps=release.fps,
+            label=str(row["estimated emotion"]).lower(),
+        )
+        mark(clip, row, tuple(name.lower() for name in columns), "action units")
+        yield clip
 
 
 @dataclass(frozen=True, kw_only=True)
